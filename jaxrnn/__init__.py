@@ -1,0 +1,41 @@
+"""TF1's recurrent network runners and cells as pure JAX functions: exact, small in memory, fast, plain."""
+
+from jaxrnn import memory
+from jaxrnn.activation import activate, sigmoid, tanh
+from jaxrnn.cell import RNNCell
+from jaxrnn.cells.basic import BasicRNNCell
+from jaxrnn.cells.dropout import DropoutWrapper
+from jaxrnn.cells.gru import GRUCell
+from jaxrnn.cells.lstm import LSTMCell, LSTMStateTuple
+from jaxrnn.cells.stack import MultiRNNCell
+from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
+from jaxrnn.keys import StepKey, step_key
+from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn, static_bidirectional_rnn
+from jaxrnn.runners.dynamic import dynamic_rnn
+from jaxrnn.runners.static import static_rnn
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BasicRNNCell",
+    "DropoutWrapper",
+    "EmbeddingWrapper",
+    "GRUCell",
+    "InputProjectionWrapper",
+    "LSTMCell",
+    "LSTMStateTuple",
+    "MultiRNNCell",
+    "OutputProjectionWrapper",
+    "RNNCell",
+    "ResidualWrapper",
+    "StepKey",
+    "activate",
+    "bidirectional_dynamic_rnn",
+    "dynamic_rnn",
+    "memory",
+    "sigmoid",
+    "static_bidirectional_rnn",
+    "static_rnn",
+    "step_key",
+    "tanh",
+]

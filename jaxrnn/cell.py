@@ -1,0 +1,139 @@
+"""What a cell is.
+
+Axis letters, here and in every docstring: B batch, T time, K steps of a chunk, D input size, H number of units,
+P size of a projected state.
+
+A cell is a pure function, in TF1's order of arguments and results:
+
+    output, new_state = cell(params, inputs, state)
+
+Any such function will do for the runners. A cell of this package is a frozen dataclass of hyperparameters; equal
+hyperparameters make equal cells, so a cell is a good static argument of `jax.jit` (and, as a pytree without leaves, a plain
+one).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import check
+from jaxrnn.chunk import fused_chunk
+from jaxrnn.keys import StepKey
+from jaxrnn.lengths import Steps
+
+Params = Any  # a nested dict of arrays
+State = Any  # a pytree of arrays [B, ...]
+
+
+class RNNCell:
+    """A cell in four pure functions; its step, its chunks and every memory mode follow from them.
+
+    Write a new cell as a frozen dataclass with hyperparameters as fields and these members:
+
+    - `state_size`: units of each part of the state, an int or a pytree of ints; `output_size`: units of the output;
+    - `init(key, input_size, dtype)`: the params, a dict of arrays;
+    - `project(params, inputs)`: z, what depends on the inputs alone;
+    - `recur(params, state)`: r, the product of the state with the recurrent weights (plus a bias, if it has one);
+    - `gates(params, z, r, state)`: g, the nonlinear part, which is worth keeping for the backward pass;
+    - `combine(params, g, state)`: `(output, new_state)`, cheap, for it is run again in the backward pass.
+
+    All four take and give pytrees with leaves `[B, ...]`, and treat each row of the batch alone.
+
+    Example: a recurrent unit with one update gate ("Minimal Gated Unit" without its reset; Zhou et al., 2016).
+
+      >>> import dataclasses, jax, jax.numpy as jnp, jaxrnn
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class UpdateCell(jaxrnn.RNNCell):
+      ...     num_units: int
+      ...     state_size = output_size = property(lambda self: self.num_units)
+      ...     def init(self, key, input_size, dtype=jnp.float32):
+      ...         k1, k2 = jax.random.split(key)
+      ...         make = jax.nn.initializers.glorot_uniform()
+      ...         return {"kernel": make(k1, (input_size, 2 * self.num_units), dtype),
+      ...                 "recurrent_kernel": make(k2, (self.num_units, 2 * self.num_units), dtype)}
+      ...     def project(self, params, inputs): return inputs @ params["kernel"]
+      ...     def recur(self, params, state): return state @ params["recurrent_kernel"]
+      ...     def gates(self, params, z, r, state):
+      ...         return jaxrnn.activate(z + r, jaxrnn.sigmoid, jaxrnn.tanh)
+      ...     def combine(self, params, g, state):
+      ...         u, n = g
+      ...         h = u * state + (1 - u) * n
+      ...         return h, h
+      >>> cell = UpdateCell(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> outputs, state = jaxrnn.dynamic_rnn(cell, params, jnp.ones((2, 5, 3)))
+      >>> outputs.shape, state.shape
+      ((2, 5, 4), (2, 4))
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        jax.tree_util.register_static(cls)
+
+    state_size: Any
+    output_size: Any
+
+    def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> Params:
+        """Params for inputs `[B, input_size]`."""
+        raise NotImplementedError
+
+    def project(self, params: Params, inputs: Any) -> Any:
+        raise NotImplementedError
+
+    def recur(self, params: Params, state: State) -> Any:
+        raise NotImplementedError
+
+    def gates(self, params: Params, z: Any, r: Any, state: State) -> Any:
+        raise NotImplementedError
+
+    def combine(self, params: Params, g: Any, state: State) -> tuple[Any, State]:
+        raise NotImplementedError
+
+    # ---- what follows from the above
+
+    def initial_state(self, batch_size: int, dtype: Any = jnp.float32) -> State:
+        """Zeros, leaves `[batch_size, size]`; TF1's `zero_state`."""
+        return jax.tree.map(lambda size: jnp.zeros((batch_size, size), dtype), self.state_size)
+
+    def __call__(self, params: Params, inputs: Any, state: State, *, key: StepKey | jax.Array | None = None):
+        """One step.
+
+        Args:
+          params: what `init` returns.
+          inputs: `[B, D]`.
+          state: what `initial_state` or the last step returned, leaves `[B, ...]`.
+          key: a PRNG key or `jaxrnn.step_key(key, t)`; only cells that draw something look at it.
+
+        Returns:
+          `(output, new_state)`.
+
+        Raises:
+          TypeError, ValueError: if params, inputs or state are not this cell's.
+        """
+        check.step(self, params, inputs, state)
+        return self.update(params, self.project(params, inputs), self.recur(params, state), state)
+
+    def update(self, params: Params, z: Any, r: Any, state: State) -> tuple[Any, State]:
+        """A step, from its projected inputs and its recurrent product."""
+        return self.finish(params, self.gates(params, z, r, state), state)
+
+    def finish(self, params: Params, g: Any, state: State) -> tuple[Any, State]:
+        """`combine`, its results in the state's dtype: a carry keeps its dtype, and TF1's outputs have it too."""
+        output, new = self.combine(params, g, state)
+        dtype = jax.tree.leaves(state)[0].dtype
+        return _cast(output, dtype), jax.tree.map(lambda n, s: n.astype(s.dtype), new, state)
+
+    def chunk(self, params: Params, xs: Any, state: State, steps: Steps) -> tuple[Any, State]:
+        """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`."""
+        return fused_chunk(self, params, xs, state, steps)
+
+    def check_inputs(self, inputs: Any) -> Any:
+        """The input size that `inputs` of one step have; an error if they are not what this cell reads."""
+        return check.features(self, inputs)
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)

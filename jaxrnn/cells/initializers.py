@@ -1,0 +1,23 @@
+"""How weights start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+glorot = jax.nn.initializers.glorot_uniform()
+_orthogonal = jax.nn.initializers.orthogonal()
+
+
+def recurrent(key: jax.Array, units: int, gates: int, dtype: Any, state_size: int | None = None) -> jax.Array:
+    """`[state_size, gates * units]`: an orthogonal matrix for each gate (Saxe et al., 2013), side by side."""
+    shape = (state_size or units, units)
+    return jnp.concatenate([_orthogonal(k, shape, dtype) for k in jax.random.split(key, gates)], axis=1)
+
+
+def diagonal(key: jax.Array, units: int, dtype: Any) -> jax.Array:
+    """`[units]`: uniform within sqrt(3 / units), Glorot's limit for as many inputs as outputs."""
+    limit = (3 / units) ** 0.5
+    return jax.random.uniform(key, (units,), dtype, -limit, limit)

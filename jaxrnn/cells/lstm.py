@@ -1,0 +1,139 @@
+"""The long short-term memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import check
+from jaxrnn.activation import activate, resolve, sigmoid
+from jaxrnn.cell import RNNCell
+from jaxrnn.cells.initializers import diagonal, glorot, recurrent
+
+
+class LSTMStateTuple(NamedTuple):
+    """The state of an LSTM: the cell `c` `[B, H]` and the output `h` `[B, H]`, or `[B, P]` if it is projected."""
+
+    c: Any
+    h: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LSTMCell(RNNCell):
+    """The long short-term memory (Hochreiter and Schmidhuber, 1997) with a forget gate (Gers et al., 2000); TF1's
+    `LSTMCell` with all that it has (Sak et al., 2014).
+
+        i, f, g, o = x W + h U + b          in blocks of H columns, in this order
+        c' = sigmoid(f + p_f c) c + sigmoid(i + p_i c) act(g)
+        c' = clip(c')                       to [-cell_clip, cell_clip]
+        h' = sigmoid(o + p_o c') act(c')
+        h' = clip(h' V)                     to [-proj_clip, proj_clip]
+        output = h'
+
+    Attributes:
+      num_units: H.
+      use_peepholes: whether the gates see the cell through p_i, p_f, p_o; else these are zero.
+      cell_clip: bound of the cell; None is no bound.
+      num_proj: P, the size of the projected output; None is no projection, P = H.
+      proj_clip: bound of the projected output, only with num_proj; None is no bound.
+      forget_bias: what the forget gate's bias starts from (Jozefowicz et al., 2015). TF1 adds it in every step instead.
+      activation: act, elementwise; None is tanh.
+
+    Params: `kernel` W `[D, 4H]` (Glorot uniform), `recurrent_kernel` U `[P, 4H]` (orthogonal gate by gate), `bias` b
+    `[4H]` (zeros, forget_bias in its f part); with use_peepholes `w_i_diag`, `w_f_diag`, `w_o_diag` `[H]` (uniform within
+    sqrt(3/H)); with num_proj `projection_kernel` V `[H, P]` (Glorot uniform).
+    State: `LSTMStateTuple(c, h)`, `[B, H]` and `[B, P]`. Output: h' `[B, P]`.
+
+    Raises:
+      ValueError: if a size is below 1, a clip is not above 0, or proj_clip comes without num_proj.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.LSTMCell(num_units=5, num_proj=2)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> output, state = cell(params, jax.numpy.ones((4, 3)), cell.initial_state(4))
+      >>> output.shape, state.c.shape
+      ((4, 2), (4, 5))
+    """
+
+    num_units: int
+    use_peepholes: bool = False
+    cell_clip: float | None = None
+    num_proj: int | None = None
+    proj_clip: float | None = None
+    forget_bias: float = 1.0
+    activation: Callable | None = None
+
+    def __post_init__(self) -> None:
+        check.at_least_one(self, num_units=self.num_units, num_proj=self.num_proj)
+        check.positive(self, cell_clip=self.cell_clip, proj_clip=self.proj_clip)
+        check.goes_with(self, "num_proj", proj_clip=self.proj_clip)
+
+    @property
+    def state_size(self) -> LSTMStateTuple:
+        return LSTMStateTuple(self.num_units, self.output_size)
+
+    @property
+    def output_size(self) -> int:
+        return self.num_proj or self.num_units
+
+    def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
+        h, p = self.num_units, self.output_size
+        keys = jax.random.split(key, 6)
+        params = {
+            "kernel": glorot(keys[0], (input_size, 4 * h), dtype),
+            "recurrent_kernel": recurrent(keys[1], h, 4, dtype, state_size=p),
+            "bias": jnp.zeros(4 * h, dtype).at[h : 2 * h].set(self.forget_bias),
+        }
+        if self.use_peepholes:
+            for name, k in zip(("w_i_diag", "w_f_diag", "w_o_diag"), keys[2:5], strict=True):
+                params[name] = diagonal(k, h, dtype)
+        if self.num_proj:
+            params["projection_kernel"] = glorot(keys[5], (h, p), dtype)
+        return params
+
+    def project(self, params, inputs):
+        z = inputs @ params["kernel"]
+        return z + jnp.broadcast_to(params["bias"], z.shape)
+
+    def recur(self, params, state):
+        r = state.h @ params["recurrent_kernel"]
+        if not self.use_peepholes:
+            return r
+        c = state.c
+        none = jnp.zeros_like(c)
+        return r + jnp.concatenate([_diagonal(params["w_i_diag"], c), _diagonal(params["w_f_diag"], c), none, none], -1)
+
+    def gates(self, params, z, r, state):
+        # With peepholes the output gate waits for the new cell.
+        return activate(z + r, sigmoid, sigmoid, self._act, _identity if self.use_peepholes else sigmoid)
+
+    def combine(self, params, g, state):
+        i, f, g, o = g
+        c = f * state.c + i * g
+        if self.cell_clip:
+            c = jnp.clip(c, -self.cell_clip, self.cell_clip)
+        if self.use_peepholes:
+            o = sigmoid(o + _diagonal(params["w_o_diag"], c))
+        h = o * self._act(c)
+        if self.num_proj:
+            h = h @ params["projection_kernel"]
+            if self.proj_clip:
+                h = jnp.clip(h, -self.proj_clip, self.proj_clip)
+        return h, LSTMStateTuple(c, h)
+
+    @property
+    def _act(self) -> Callable:
+        return resolve(self.activation)
+
+
+def _diagonal(w: jax.Array, c: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(w, c.shape) * c
+
+
+def _identity(a: jax.Array) -> jax.Array:
+    return a

@@ -1,0 +1,85 @@
+"""Layers of cells, as one cell."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import check
+from jaxrnn.cell import RNNCell
+from jaxrnn.chunk import run_chunk
+from jaxrnn.keys import as_step_key, call_cell, fold_step
+from jaxrnn.memory import OUTPUTS, named
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiRNNCell(RNNCell):
+    """Cells on top of each other: each reads the output of the one below; TF1's `MultiRNNCell`.
+
+    Nothing flows from the top of the stack back to its bottom within a run, so K steps of the stack are K steps of the
+    first layer, then K of the second, and so on: every layer keeps its fast chunk.
+
+    Attributes:
+      cells: a list or tuple of cells, the lowest first. Equal cells do not share weights.
+
+    Params: `{"cell_0": ..., "cell_1": ...}`. State: a tuple of the layers' states. Output: the top layer's.
+
+    Raises:
+      TypeError: if cells is not a list or tuple of cells.
+      ValueError: if it is empty.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.MultiRNNCell([jaxrnn.LSTMCell(5), jaxrnn.GRUCell(2)])
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> output, (lstm_state, gru_state) = cell(params, jax.numpy.ones((4, 3)), cell.initial_state(4))
+      >>> output.shape
+      (4, 2)
+    """
+
+    cells: tuple
+
+    def __post_init__(self) -> None:
+        check.cell_sequence(self.cells, "MultiRNNCell")
+        object.__setattr__(self, "cells", tuple(self.cells))
+
+    @property
+    def state_size(self) -> tuple:
+        return tuple(cell.state_size for cell in self.cells)
+
+    @property
+    def output_size(self) -> Any:
+        return self.cells[-1].output_size
+
+    def init(self, key: jax.Array, input_size: Any, dtype: Any = jnp.float32) -> dict[str, Any]:
+        params = {}
+        for i, cell in enumerate(self.cells):
+            params[f"cell_{i}"] = cell.init(jax.random.fold_in(key, i), input_size, dtype)
+            input_size = cell.output_size
+        return params
+
+    def initial_state(self, batch_size: int, dtype: Any = jnp.float32) -> tuple:
+        return tuple(cell.initial_state(batch_size, dtype) for cell in self.cells)
+
+    def check_inputs(self, inputs):
+        return self.cells[0].check_inputs(inputs)
+
+    def __call__(self, params, inputs, state, *, key=None):
+        check.step(self, params, inputs, state)
+        key, new_state = as_step_key(key), []
+        for i, cell in enumerate(self.cells):
+            inputs, new = call_cell(cell, params[f"cell_{i}"], inputs, state[i], fold_step(key, i))
+            new_state.append(new)
+        return inputs, tuple(new_state)
+
+    def chunk(self, params, xs, state, steps):
+        new_state = []
+        for i, cell in enumerate(self.cells):
+            # A layer's weights need its inputs again in the backward pass: keep them rather than run the layers below.
+            xs = named(xs, OUTPUTS) if i else xs
+            xs, new = run_chunk(cell, params[f"cell_{i}"], xs, state[i], steps.layer(i))
+            new_state.append(new)
+        return xs, tuple(new_state)

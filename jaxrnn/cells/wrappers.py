@@ -1,0 +1,265 @@
+"""Cells around a cell: residual connections, projections, embeddings.
+
+A wrapper's chunk is the inner cell's chunk between two functions that are parallel over time, so the inner cell stays as
+fast, and as small in memory, as it is alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import check
+from jaxrnn.cell import RNNCell
+from jaxrnn.cells.initializers import glorot
+from jaxrnn.chunk import run_chunk
+from jaxrnn.keys import StepKey, as_step_key, call_cell, fold_step
+from jaxrnn.lengths import Steps
+from jaxrnn.memory import OUTPUTS, named
+
+
+inner_output_size: Any = property(lambda self: self.cell.output_size)
+
+
+class Wrapper(RNNCell):
+    """A cell with `before` and `after`: a subclass is a frozen dataclass with a field `cell` and overrides what it changes.
+    It says its `output_size`, which is `inner_output_size` if it leaves that alone.
+
+    Its params are the inner cell's, or `{"cell": the inner cell's, ...}` if it has params of its own.
+    """
+
+    cell: Any
+    has_params = False
+
+    def __post_init__(self) -> None:
+        check.full_cell(self.cell, type(self).__name__)
+
+    def before(self, params: Any, inputs: Any, key: StepKey | None) -> Any:
+        """The inner cell's inputs."""
+        return inputs
+
+    def after(self, params: Any, inputs: Any, outputs: Any, key: StepKey | None) -> Any:
+        """The outputs, from the inner cell's."""
+        return outputs
+
+    def drop(self, state: Any, key: StepKey | None) -> Any | None:
+        """Factors for the inner cell's new state, which looks like `state`; None for no change."""
+        return None
+
+    @property
+    def state_size(self) -> Any:
+        return self.cell.state_size
+
+    def init(self, key: jax.Array, input_size: Any, dtype: Any = jnp.float32) -> Any:
+        return self.cell.init(key, input_size, dtype)
+
+    def initial_state(self, batch_size: int, dtype: Any = jnp.float32) -> Any:
+        return self.cell.initial_state(batch_size, dtype)
+
+    def check_inputs(self, inputs):
+        return self.cell.check_inputs(inputs)
+
+    def __call__(self, params, inputs, state, *, key=None):
+        check.step(self, params, inputs, state)
+        key = as_step_key(key)
+        inner = self.before(params, inputs, key)
+        outputs, new = call_cell(self.cell, self._inner(params), inner, state, fold_step(key, 0))
+        outputs = self.after(params, inputs, outputs, key)
+        return outputs, Steps(drop=self.drop(state, key)).dropped(new)
+
+    def chunk(self, params, xs, state, steps):
+        inner = _over_time(lambda x, key: self.before(params, x, key), steps)(xs)
+        inner_steps = steps.fold_in(0).also_drop(_over_time(lambda key: self.drop(state, key), steps)())
+        outputs, state = run_chunk(self.cell, self._inner(params), inner, state, inner_steps)
+        # What follows may need them in the backward pass: keep them rather than run the inner cell again.
+        outputs = named(outputs, OUTPUTS)
+        return _over_time(lambda x, y, key: self.after(params, x, y, key), steps)(xs, outputs), state
+
+    def _inner(self, params: Any) -> Any:
+        return params["cell"] if self.has_params else params
+
+
+def _over_time(f: Callable, steps: Steps) -> Callable:
+    """`f(..., key)` for all steps of a chunk at once."""
+    if steps.key is None:
+        return lambda *args: jax.vmap(lambda args: f(*args, None))(args) if args else f(None)
+    return lambda *args: jax.vmap(lambda args, step: f(*args, StepKey(steps.run_key, step)))(args, steps.step_key)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResidualWrapper(Wrapper):
+    """Adds a cell's inputs to its outputs (Wu et al., 2016); TF1's `ResidualWrapper`.
+
+    Attributes:
+      cell: the inner cell.
+      residual_fn: `(inputs, outputs) -> outputs` instead of the sum, both `[B, ...]`.
+
+    Params and state: the inner cell's. Output: inputs + the inner cell's output, `[B, H]` with H = D.
+
+    Raises:
+      ValueError: when run without a residual_fn, if the inputs are not of the outputs' structure and shape.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.ResidualWrapper(jaxrnn.GRUCell(3))
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> output, state = cell(params, jax.numpy.ones((4, 3)), cell.initial_state(4))
+      >>> output.shape
+      (4, 3)
+    """
+
+    cell: Any
+    residual_fn: Callable | None = None
+    output_size = inner_output_size
+
+    def after(self, params, inputs, outputs, key):
+        if self.residual_fn:
+            return self.residual_fn(inputs, outputs)
+        check.same_shapes(self, inputs, outputs)
+        return jax.tree.map(jnp.add, inputs, outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class InputProjectionWrapper(Wrapper):
+    """A linear layer below a cell, `act(x W + b)`; TF1's `tf.contrib.rnn.InputProjectionWrapper`.
+
+    Attributes:
+      cell: the inner cell.
+      num_proj: P, what it reads.
+      activation: act, elementwise; None is none.
+
+    Params: `{"cell": the inner cell's, "projection": {"kernel": [D, P] (Glorot uniform), "bias": [P] (zeros)}}`.
+
+    Raises:
+      ValueError: if num_proj is below 1.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.InputProjectionWrapper(jaxrnn.GRUCell(5), num_proj=2)
+      >>> cell.init(jax.random.key(0), input_size=3)["projection"]["kernel"].shape
+      (3, 2)
+    """
+
+    cell: Any
+    num_proj: int
+    activation: Callable | None = None
+    output_size = inner_output_size
+    has_params = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.at_least_one(self, num_proj=self.num_proj)
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        return _init_dense(self.cell, self.num_proj, key, input_size, self.num_proj, dtype)
+
+    def check_inputs(self, inputs):
+        return check.features(self, inputs)
+
+    def before(self, params, inputs, key):
+        return _dense(params["projection"], inputs, self.activation)
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputProjectionWrapper(Wrapper):
+    """A linear layer on top of a cell, `act(h W + b)`; TF1's `tf.contrib.rnn.OutputProjectionWrapper`.
+
+    Attributes:
+      cell: the inner cell.
+      output_size: P, the size of the output.
+      activation: act, elementwise; None is none.
+
+    Params: `{"cell": the inner cell's, "projection": {"kernel": [H, P] (Glorot uniform), "bias": [P] (zeros)}}`.
+
+    Raises:
+      ValueError: if output_size is below 1.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.OutputProjectionWrapper(jaxrnn.GRUCell(5), output_size=2)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> outputs, state = jaxrnn.dynamic_rnn(cell, params, jax.numpy.ones((4, 7, 3)))
+      >>> outputs.shape, state.shape
+      ((4, 7, 2), (4, 5))
+    """
+
+    cell: Any
+    output_size: int
+    activation: Callable | None = None
+    has_params = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.at_least_one(self, output_size=self.output_size)
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        return _init_dense(self.cell, input_size, key, self.cell.output_size, self.output_size, dtype)
+
+    def after(self, params, inputs, outputs, key):
+        return _dense(params["projection"], outputs, self.activation)
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingWrapper(Wrapper):
+    """A cell that reads integer ids; TF1's `tf.contrib.rnn.EmbeddingWrapper`.
+
+    Attributes:
+      cell: the inner cell.
+      embedding_classes: V, the number of ids. An id outside [0, V) reads the nearest row, as JAX indexes.
+      embedding_size: E, what the inner cell reads.
+
+    Params: `{"cell": the inner cell's, "embedding": [V, E] (uniform within sqrt(3), unit variance, as in TF1)}`.
+    Inputs: integers, `[B]` or `[B, 1]` a step, `[B, T]` or `[B, T, 1]` a sequence.
+
+    Raises:
+      ValueError: if a size is below 1.
+      TypeError: when run, if the inputs are not integers.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.EmbeddingWrapper(jaxrnn.GRUCell(5), embedding_classes=10, embedding_size=2)
+      >>> params = cell.init(jax.random.key(0))
+      >>> outputs, state = jaxrnn.dynamic_rnn(cell, params, jax.numpy.array([[3, 1, 4], [1, 5, 9]]))
+      >>> outputs.shape
+      (2, 3, 5)
+    """
+
+    cell: Any
+    embedding_classes: int
+    embedding_size: int
+    output_size = inner_output_size
+    has_params = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.at_least_one(self, embedding_classes=self.embedding_classes, embedding_size=self.embedding_size)
+
+    def init(self, key, input_size=None, dtype=jnp.float32):
+        """Params; the ids have no size, so input_size is not looked at."""
+        k1, k2 = jax.random.split(key)
+        shape = (self.embedding_classes, self.embedding_size)
+        embedding = jax.random.uniform(k1, shape, dtype, -(3**0.5), 3**0.5)
+        return {"cell": self.cell.init(k2, self.embedding_size, dtype), "embedding": embedding}
+
+    def check_inputs(self, inputs):
+        check.ids(self, inputs)
+        return None
+
+    def before(self, params, inputs, key):
+        return params["embedding"][inputs.reshape(-1)]
+
+
+def _init_dense(cell, cell_input_size, key, inputs, outputs, dtype):
+    k1, k2 = jax.random.split(key)
+    projection = {"kernel": glorot(k1, (inputs, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}
+    return {"cell": cell.init(k2, cell_input_size, dtype), "projection": projection}
+
+
+def _dense(params, inputs, activation):
+    outputs = inputs @ params["kernel"]
+    outputs = outputs + jnp.broadcast_to(params["bias"], outputs.shape)
+    return activation(outputs) if activation else outputs

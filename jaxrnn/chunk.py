@@ -1,0 +1,231 @@
+"""The engine: K steps at once, and what they keep for their derivative.
+
+A chunk takes `params`, inputs `[K, B, ...]`, a state `[B, ...]` and the `Steps`, and returns `(outputs, state)`, the same
+as K steps. There are three kinds:
+
+- a cell's own `chunk` method: stacks and wrappers, which compose the chunks of the cells inside them;
+- `fused_chunk`, for a cell in four functions (`jaxrnn.RNNCell`);
+- `plain_chunk`, a `lax.scan` of any function `cell(params, inputs, state) -> (output, new_state)`.
+
+How the fused chunk is differentiated. With z the projected inputs, r the recurrent product and s the state that a step
+starts from, a step is
+
+    g = gates(z, r(s), s)        output, s' = combine(g, s)
+
+and its tangent (a dot before a name) is
+
+    .g = gates'(.z, .r + r(.s), .s)        .output, .s' = combine'(.g, .s)
+
+where .z and .r are all that comes from the inputs and from the weights. They do not depend on .s, so they are computed for
+all K steps at once, in front of the loop. Transposed by JAX, the loop gives every step's cotangent of z and r, and behind
+it each weight's gradient is one matrix product over the whole chunk. It is a tangent rule (`jax.custom_jvp`) and not a
+`custom_vjp`, so forward mode, `jax.linearize` and `jax.hessian` take the same road.
+
+Two things can be kept for the loop, and either gives the other: the gates give the states by running `combine` alone, the
+states give the gates by running `project`, `recur` and `gates` for all the steps at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from jaxrnn.keys import call_cell
+from jaxrnn.lengths import Steps, enter, leave
+from jaxrnn.memory import GATES, STATES, named
+
+
+def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
+    """K steps of any cell: `xs` `[K, B, ...]`, `state` `[B, ...]` -> (outputs `[K, B, ...]`, state `[B, ...]`)."""
+    chunk = getattr(cell, "chunk", None)
+    return chunk(params, xs, state, steps) if chunk else plain_chunk(cell, params, xs, state, steps)
+
+
+def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
+    """The chunk of a function: a scan whose states are named, so that the memory modes apply to it as well."""
+
+    def one_step(state, item):
+        x, step = item[0], steps.at(item[1])
+        state = named(enter(step, state), STATES)
+        output, new = call_cell(cell, params, x, state, step.key)
+        return leave(step, state, new), output
+
+    state, outputs = lax.scan(one_step, state, (xs, steps.varying))
+    return outputs, state
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
+    """The chunk of a cell in four functions."""
+
+    def one_step(state, item):
+        z, step = item[0], steps.at(item[1])
+        state = enter(step, state)
+        output, new = cell.update(params, z, cell.recur(params, state), state)
+        return leave(step, state, new), output
+
+    state, outputs = lax.scan(one_step, state, (_over_time(cell.project)(params, xs), steps.varying))
+    return outputs, state
+
+
+@functools.partial(fused_chunk.defjvp, symbolic_zeros=True)
+def _fused_chunk_jvp(cell: Any, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    params, xs, state, steps = primals
+    dparams, dxs, dstate, dsteps = tangents
+    z = _over_time(cell.project)(params, xs)
+    out, states, gates = _keep(cell, params, z, state, steps)
+
+    dz = _tangent(_over_time(cell.project), (params, xs), (dparams, dxs))
+    taps = _weight_tangents(cell, params, dparams, z, states, gates)
+    dsteps = dataclasses.replace(steps, start=_instantiate(dsteps.start, steps.start))
+
+    def one_step(dstate, item):
+        step, state, kept, dz, taps = item
+        dstate = enter(dsteps.at(step), dstate)
+        g, gates_tangent = gates.rebuild(params, state, kept)
+        dr = _tangent(lambda s: cell.recur(params, s), (state,), (dstate,))
+        dg = _add(gates_tangent(dz, _add(dr, taps["recur"]), dstate), taps["gates"])
+        doutput, dnew = _tangent(lambda g, s: cell.finish(params, g, s), (g, state), (dg, dstate))
+        doutput, dnew = _add((doutput, dnew), taps["combine"])
+        return leave(dsteps.at(step), dstate, dnew), doutput
+
+    items = (steps.varying, states, gates.kept, dz, taps)
+    dend, doutputs = lax.scan(one_step, _instantiate(dstate, state), items)
+    return out, (doutputs, dend)
+
+
+# ---- what the tangent loop needs of the primal one
+
+
+@dataclasses.dataclass(frozen=True)
+class _Gates:
+    """The gates and their derivative at every step of a chunk.
+
+    `jax.linearize` gives the gates' values and their derivative as a pytree of arrays. Among these, `kept` (leaves
+    `[K, B, ...]`) has every distinct one once; those that are parameters or the state itself are not kept again.
+    """
+
+    kept: list[jax.Array]
+    rebuild: Callable  # (params, state, one step's kept) -> (g, (dz, dr, dstate) -> dg)
+
+
+def _linearize_gates(cell, params, z, r, state) -> _Gates:
+    """The gates at one step. Arrays are told apart by identity, which tracing keeps."""
+    value_and_map = jax.linearize(lambda z, r, s: cell.gates(params, z, r, s), z, r, state)
+    leaves, treedef = jax.tree.flatten(value_and_map)
+    position = {id(leaf): i for i, leaf in reversed(list(enumerate(leaves)))}
+    known = {id(leaf): i for i, leaf in enumerate(jax.tree.leaves((params, state)))}
+    new = [i for i, leaf in enumerate(leaves) if id(leaf) not in known and position[id(leaf)] == i]
+    source = [("known", known[id(a)]) if id(a) in known else ("kept", new.index(position[id(a)])) for a in leaves]
+
+    def rebuild(params, state, kept):
+        arrays = {"known": jax.tree.leaves((params, state)), "kept": kept}
+        return jax.tree.unflatten(treedef, [arrays[where][i] for where, i in source])
+
+    return _Gates([leaves[i] for i in new], rebuild)
+
+
+def _keep(cell, params, z, state, steps):
+    """Runs the chunk: its outputs and end state, the state that each step starts from, and the gates.
+
+    What is named here is what a memory mode can save; all else is recomputed from it in the backward pass.
+    """
+    rebuild = []
+
+    def one_step(state, item):
+        z, step = item[0], steps.at(item[1])
+        state = enter(step, state)
+        gates = _linearize_gates(cell, params, z, cell.recur(params, state), state)
+        rebuild.append(gates.rebuild)
+        output, new = cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state)
+        return leave(step, state, new), (output, gates.kept if steps.keep == "gates" else state)
+
+    end, (outputs, kept) = lax.scan(one_step, state, (z, steps.varying))
+    if steps.keep == "gates":
+        gates = _Gates(named(kept, GATES), rebuild[0])
+        return (outputs, end), _states_from_gates(cell, params, state, steps, gates), gates
+    states = named(kept, STATES)
+    return (outputs, end), states, _gates_from_states(cell, params, z, states)
+
+
+def _states_from_gates(cell, params, state, steps, gates):
+    """Runs `combine` alone: elementwise, no product with the recurrent weights."""
+
+    def one_step(state, item):
+        kept, step = item[0], steps.at(item[1])
+        state = enter(step, state)
+        g, _ = gates.rebuild(params, state, kept)
+        return leave(step, state, cell.finish(params, g, state)[1]), state
+
+    return lax.scan(one_step, state, (gates.kept, steps.varying))[1]
+
+
+def _gates_from_states(cell, params, z, states):
+    """Runs `recur` and `gates` for all the steps at once: nothing in it waits for the step before."""
+    rebuild = []
+
+    def one_step(z, state):
+        gates = _linearize_gates(cell, params, z, cell.recur(params, state), state)
+        rebuild.append(gates.rebuild)
+        return gates.kept
+
+    return _Gates(jax.vmap(one_step)(z, states), rebuild[0])
+
+
+def _weight_tangents(cell, params, dparams, z, states, gates):
+    """What the weights' own tangents add at every step of the loop, from one product each over the whole chunk."""
+    r = _over_time(cell.recur)(params, states)
+    g = jax.vmap(lambda state, kept: gates.rebuild(params, state, kept)[0])(states, gates.kept)
+    uses = {
+        "recur": lambda p: _over_time(cell.recur)(p, states),
+        "gates": lambda p: _over_time(cell.gates)(p, z, r, states),
+        "combine": lambda p: _over_time(cell.finish)(p, g, states),
+    }
+    return {name: _tangent(use, (params,), (dparams,)) if _reads(use, params) else None for name, use in uses.items()}
+
+
+# ---- small tools on functions and tangents
+
+
+def _over_time(f: Callable) -> Callable:
+    """`f(params, ...)` for all K steps at once."""
+    return lambda params, *args: jax.vmap(functools.partial(f, params))(*args)
+
+
+def _reads(f: Callable, params: Any) -> bool:
+    """Whether `f(params)` depends on any leaf of `params`."""
+    jaxpr = jax.make_jaxpr(f)(params).jaxpr
+    read = {id(v) for eqn in jaxpr.eqns for v in eqn.invars} | {id(v) for v in jaxpr.outvars}
+    return any(id(v) in read for v in jaxpr.invars)
+
+
+def _tangent(f: Callable, primals: tuple, tangents: tuple) -> Any:
+    """The output tangent of `jax.jvp`, with no work spent on the leaves whose tangent is zero."""
+    leaves, treedef = jax.tree.flatten(primals)
+    dleaves = treedef.flatten_up_to(tangents)
+    live = [i for i, d in enumerate(dleaves) if not isinstance(d, SymbolicZero)]
+
+    def of_live(*values):
+        merged = list(leaves)
+        for i, value in zip(live, values, strict=True):
+            merged[i] = value
+        return f(*jax.tree.unflatten(treedef, merged))
+
+    return jax.jvp(of_live, [leaves[i] for i in live], [dleaves[i] for i in live])[1]
+
+
+def _instantiate(tangent: Any, primal: Any) -> Any:
+    """The tangent of a state as arrays."""
+    zero = lambda d, p: jnp.zeros_like(p) if isinstance(d, SymbolicZero) else d  # noqa: E731
+    return jax.tree.map(zero, tangent, primal, is_leaf=lambda d: isinstance(d, SymbolicZero))
+
+
+def _add(a: Any, b: Any | None) -> Any:
+    return a if b is None else jax.tree.map(jnp.add, a, b)

@@ -1,0 +1,61 @@
+"""The random keys of a run: the same masks in every runner, in every memory mode and when stepping by hand."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+fold_in = jax.random.fold_in
+
+
+class StepKey(NamedTuple):
+    """The two keys of a step: `run` is shared by all steps (variational masks), `step` is its own (masks drawn anew)."""
+
+    run: jax.Array
+    step: jax.Array
+
+
+def step_key(key: jax.Array, t: int | jax.Array) -> StepKey:
+    """The key that a runner with `key=key` gives to the cell at position `t` of the sequence.
+
+    Args:
+      key: the PRNG key of the run.
+      t: the step's position in time; a reversed run counts from the sequence's start as well.
+
+    Returns:
+      What to pass as `cell(params, inputs, state, key=...)` when stepping by hand. A cell takes a plain key too and uses
+      it for both parts: `jax.random.fold_in(key, t)` then gives the runner's masks where no mask is variational, `key`
+      itself where all are.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.DropoutWrapper(jaxrnn.GRUCell(2), output_keep_prob=0.5)
+      >>> params, state = cell.init(jax.random.key(0), 3), cell.initial_state(1)
+      >>> output, state = cell(params, jax.numpy.ones((1, 3)), state, key=jaxrnn.step_key(jax.random.key(1), 0))
+    """
+    return StepKey(key, fold_in(key, t))
+
+
+def as_step_key(key: StepKey | jax.Array | None) -> StepKey | None:
+    """`key` as a pair; a plain key stands for both of its parts."""
+    return key if key is None or isinstance(key, StepKey) else StepKey(key, key)
+
+
+def fold_step(key: StepKey | None, data: int) -> StepKey | None:
+    """Other keys for a part of a cell, so that no two parts share a mask."""
+    return None if key is None else StepKey(fold_in(key.run, data), fold_in(key.step, data))
+
+
+def call_cell(cell: Callable, params: Any, inputs: Any, state: Any, key: StepKey | None) -> tuple[Any, Any]:
+    """One step of any cell; a function without an argument `key` draws nothing and is not given one."""
+    if key is None or not _takes_key(cell):
+        return cell(params, inputs, state)
+    return cell(params, inputs, state, key=key)
+
+
+def _takes_key(cell: Callable) -> bool:
+    parameters = inspect.signature(cell).parameters
+    return "key" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -1,0 +1,143 @@
+"""Two cells, one for each direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import check
+from jaxrnn.keys import fold_in
+from jaxrnn.runners.dynamic import dynamic_rnn
+from jaxrnn.runners.static import static_rnn
+
+
+def bidirectional_dynamic_rnn(
+    cell_fw: Any,
+    cell_bw: Any,
+    params: tuple[Any, Any],
+    inputs: Any,
+    *,
+    sequence_length: jax.Array | None = None,
+    initial_state_fw: Any | None = None,
+    initial_state_bw: Any | None = None,
+    dtype: Any | None = None,
+    time_major: bool = False,
+    swap_memory: bool = False,
+    memory: str | Callable = "save",
+    chunk_size: int | None = None,
+    resets: jax.Array | None = None,
+    key: jax.Array | None = None,
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Runs one cell forward and one backward over the same sequence (Schuster and Paliwal, 1997); TF1's
+    `tf.nn.bidirectional_dynamic_rnn`.
+
+    The backward cell starts at each row's last valid step and ends at t = 0. Both outputs stand at their inputs' places and
+    are zeros in the padding; they are not concatenated.
+
+    Args:
+      cell_fw, cell_bw: the cells, as for `dynamic_rnn`.
+      params: `(params_fw, params_bw)`.
+      inputs: as for `dynamic_rnn`, `[B, T, ...]`.
+      initial_state_fw, initial_state_bw: pytrees of arrays `[B, ...]`; None is the cell's own, zeros.
+      resets: booleans `[B, T]`, True at the first step of an episode; the backward cell starts again at each one's last.
+      key: a PRNG key; the forward cell runs with `jax.random.fold_in(key, 0)`, the backward one with `fold_in(key, 1)`.
+      sequence_length, dtype, time_major, swap_memory, memory, chunk_size: as for `dynamic_rnn`, for both directions.
+
+    Returns:
+      `((outputs_fw, outputs_bw), (state_fw, state_bw))`.
+
+    Raises:
+      TypeError, ValueError: as `dynamic_rnn`, and if params is not a pair.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> fw, bw = jaxrnn.LSTMCell(5), jaxrnn.GRUCell(2)
+      >>> params = fw.init(jax.random.key(0), 3), bw.init(jax.random.key(1), 3)
+      >>> outputs, states = jaxrnn.bidirectional_dynamic_rnn(fw, bw, params, jnp.ones((4, 7, 3)))
+      >>> jnp.concatenate(outputs, axis=-1).shape
+      (4, 7, 7)
+    """
+    check.pair(params, "params")
+    key_fw, key_bw = _two_keys(key)
+
+    def run(cell, params, initial_state, resets, key, reverse):
+        return dynamic_rnn(
+            cell,
+            params,
+            inputs,
+            sequence_length=sequence_length,
+            initial_state=initial_state,
+            dtype=dtype,
+            time_major=time_major,
+            swap_memory=swap_memory,
+            memory=memory,
+            chunk_size=chunk_size,
+            reverse=reverse,
+            resets=resets,
+            key=key,
+        )
+
+    outputs_fw, state_fw = run(cell_fw, params[0], initial_state_fw, resets, key_fw, False)
+    ends = None if resets is None else _episode_ends(jnp.asarray(resets), axis=0 if time_major else 1)
+    outputs_bw, state_bw = run(cell_bw, params[1], initial_state_bw, ends, key_bw, True)
+    return (outputs_fw, outputs_bw), (state_fw, state_bw)
+
+
+def static_bidirectional_rnn(
+    cell_fw: Any,
+    cell_bw: Any,
+    params: tuple[Any, Any],
+    inputs: Sequence[Any],
+    *,
+    sequence_length: jax.Array | None = None,
+    initial_state_fw: Any | None = None,
+    initial_state_bw: Any | None = None,
+    dtype: Any | None = None,
+    key: jax.Array | None = None,
+) -> tuple[list[Any], Any, Any]:
+    """`bidirectional_dynamic_rnn`, unrolled over a list of T steps; TF1's `tf.nn.static_bidirectional_rnn`.
+
+    Args:
+      cell_fw, cell_bw: the cells, as for `static_rnn`.
+      params: `(params_fw, params_bw)`.
+      inputs: a list of T steps `[B, ...]`.
+      sequence_length: integers `[B]`.
+      initial_state_fw, initial_state_bw: pytrees of arrays `[B, ...]`; None is the cell's own, zeros.
+      dtype: as for `static_rnn`.
+      key: a PRNG key, used as `bidirectional_dynamic_rnn` uses it.
+
+    Returns:
+      `(outputs, state_fw, state_bw)`, TF1's three results: outputs is a list of T, each the forward and the backward output
+      concatenated, `[B, H_fw + H_bw]`.
+
+    Raises:
+      TypeError, ValueError: as `static_rnn`, and if params is not a pair.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> fw, bw = jaxrnn.LSTMCell(5), jaxrnn.GRUCell(2)
+      >>> params = fw.init(jax.random.key(0), 3), bw.init(jax.random.key(1), 3)
+      >>> outputs, state_fw, state_bw = jaxrnn.static_bidirectional_rnn(fw, bw, params, [jnp.ones((4, 3))] * 7)
+      >>> len(outputs), outputs[0].shape
+      (7, (4, 7))
+    """
+    check.pair(params, "params")
+    shared = {"sequence_length": sequence_length, "dtype": dtype}
+    key_fw, key_bw = _two_keys(key)
+    fw, state_fw = static_rnn(cell_fw, params[0], inputs, initial_state=initial_state_fw, key=key_fw, **shared)
+    bw, state_bw = static_rnn(cell_bw, params[1], inputs, initial_state=initial_state_bw, key=key_bw, reverse=True, **shared)
+    outputs = [jax.tree.map(lambda f, b: jnp.concatenate([f, b], axis=1), *pair) for pair in zip(fw, bw, strict=True)]
+    return outputs, state_fw, state_bw
+
+
+def _two_keys(key):
+    return (None, None) if key is None else (fold_in(key, 0), fold_in(key, 1))
+
+
+def _episode_ends(resets: jax.Array, axis: int) -> jax.Array:
+    """True at each episode's last step: where the next step starts another one."""
+    ends = jnp.roll(resets, -1, axis)
+    return ends.at[(slice(None),) * axis + (-1,)].set(False) if resets.shape[axis] else ends

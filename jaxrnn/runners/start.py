@@ -1,0 +1,55 @@
+"""What every runner does first: look at what it was given, and make the initial state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import check
+from jaxrnn.keys import StepKey, call_cell
+
+Struct = jax.ShapeDtypeStruct
+
+
+def first_state(cell: Any, params: Any, one_step: Any, initial_state: Any, dtype: Any, key: StepKey | None) -> Any:
+    """The initial state of a run, leaves `[B, ...]`, after everything that the cell will see has been checked.
+
+    Args:
+      cell, params: the cell and its params.
+      one_step: the inputs of one step, as shapes `[B, ...]`.
+      initial_state: what the caller gave, or None for the cell's own in `dtype`, or else in the dtype that the params and
+        the inputs have together.
+      dtype: see above.
+      key: one step's keys, as shapes.
+    """
+    batch = check.batch_of(one_step)
+    if initial_state is None:
+        check.state_from_dtype(cell)
+        state = cell.initial_state(batch, dtype or _common_dtype(params, one_step))
+    else:
+        state = _strong(check.arrays(initial_state, "initial_state"))
+        check.initial_state(cell, state, batch)
+        check.state_dtype(state, dtype)
+    if hasattr(cell, "check_inputs"):
+        check.step(cell, params, one_step, state)
+    else:
+        new = jax.eval_shape(lambda *args: call_cell(cell, *args)[1], params, one_step, state, key)
+        check.stable_state(cell, state, new)
+    return state
+
+
+def key_struct(key: jax.Array | None) -> StepKey | None:
+    """A step's keys, as shapes."""
+    return None if key is None else StepKey(*[Struct(key.shape, key.dtype)] * 2)
+
+
+def _common_dtype(*trees: Any) -> Any:
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(trees) if jnp.issubdtype(leaf.dtype, jnp.inexact)}
+    return jnp.result_type(*dtypes) if dtypes else jnp.float32
+
+
+def _strong(tree: Any) -> Any:
+    """Python numbers make arrays of a weak dtype, which a carry cannot have."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)

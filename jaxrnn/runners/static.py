@@ -1,0 +1,86 @@
+"""The runner that unrolls: a Python loop, so a traced graph of T cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import check
+from jaxrnn.keys import call_cell, step_key
+from jaxrnn.lengths import Steps, leave, zero_padding
+from jaxrnn.runners.jit import jit_by_value
+from jaxrnn.runners.start import first_state, key_struct
+
+
+def static_rnn(
+    cell: Any,
+    params: Any,
+    inputs: Sequence[Any],
+    *,
+    sequence_length: jax.Array | None = None,
+    initial_state: Any | None = None,
+    dtype: Any | None = None,
+    reverse: bool = False,
+    key: jax.Array | None = None,
+) -> tuple[list[Any], Any]:
+    """Unrolls a cell over a list of T steps; TF1's `tf.nn.static_rnn`.
+
+    The traced graph, and so the time to compile it, grows with T: use it for a few dozen steps, `dynamic_rnn` for more. Both
+    give the same numbers.
+
+    Args:
+      cell: a jaxrnn cell, or any function `cell(params, inputs, state) -> (output, new_state)`.
+      params: the cell's params.
+      inputs: a list or tuple of T steps, each an array or a pytree of arrays `[B, ...]`.
+      sequence_length: integers `[B]`. At `t >= length` the output is zeros and the state is copied through.
+      initial_state: a pytree of arrays `[B, ...]`; None is the cell's own, zeros.
+      dtype: the initial state's dtype if none is given; None is the dtype of params and inputs.
+      reverse: whether to run from the last step to the first. Outputs stay at their inputs' places.
+      key: a PRNG key, for cells that draw something; nothing is drawn without it.
+
+    Returns:
+      `(outputs, state)`: a list of T outputs `[B, ...]` and the last state `[B, ...]`, which is the state after the last
+      valid step of each row.
+
+    Raises:
+      TypeError, ValueError: if an argument does not fit; the text says what was expected, what came and what to do.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> cell = jaxrnn.BasicRNNCell(num_units=5)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> X0, X1 = jnp.ones((4, 3)), jnp.zeros((4, 3))
+      >>> (Y0, Y1), state = jaxrnn.static_rnn(cell, params, [X0, X1])
+      >>> Y0.shape, state.shape
+      ((4, 5), (4, 5))
+    """
+    check.is_cell(cell, "static_rnn")
+    check.step_list(inputs)
+    inputs = [check.arrays(x, f"inputs[{t}]") for t, x in enumerate(inputs)]
+    check.same_steps(inputs)
+    if sequence_length is not None:
+        sequence_length = jnp.asarray(sequence_length)
+        check.lengths(sequence_length, check.batch_of(inputs[0]))
+        check.length_values(sequence_length, len(inputs))
+    run = jit_by_value(_run, cell, static=("cell", "dtype", "reverse"))
+    return run(cell, check.arrays(params, "params"), inputs, sequence_length, initial_state, dtype, reverse, key)
+
+
+def _run(cell, params, inputs, sequence_length, initial_state, dtype, reverse, key):
+    if key is not None:
+        check.prng_key(key)
+    one_step = jax.eval_shape(lambda x: x, inputs[0])
+    state = first_state(cell, params, one_step, initial_state, dtype, key_struct(key))
+    outputs = [None] * len(inputs)
+    for t in reversed(range(len(inputs))) if reverse else range(len(inputs)):
+        step = Steps(valid=None if sequence_length is None else t < sequence_length)
+        keys = None if key is None else step_key(key, t)
+        output, new = call_cell(cell, params, zero_padding(step.valid, inputs[t]), state, keys)
+        outputs[t] = zero_padding(step.valid, output)
+        state = leave(step, state, new)
+    return outputs, state
+
+
