@@ -76,7 +76,7 @@ def activate(block: jax.Array, *functions: Callable) -> tuple[jax.Array, ...]:
 
 def _activate_block_primal(block, functions):
     # In half precision (1 + tanh) / 2 would lose what a small sigmoid has left, so the block is done in float32.
-    wide = jnp.promote_types(block.dtype, jnp.float32)
+    wide = jnp.float32 if block.dtype.itemsize < 4 else block.dtype
     halves = np.repeat([0.5 if f is sigmoid else 1.0 for f in functions], block.shape[-1] // len(functions))
     t = lax.tanh(block.astype(wide) * jnp.broadcast_to(jnp.asarray(halves, wide), block.shape))
     parts = zip(functions, _parts(t, len(functions)), strict=True)

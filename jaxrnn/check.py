@@ -1,6 +1,7 @@
 """Every check of what a caller passed, and its error text: what was expected, what came, what to do.
 
-Shapes and dtypes are known while tracing, so these run once a compilation; only `length_values` looks at numbers.
+Shapes and dtypes are known while tracing, so the checks cost nothing at run time; only `lengths` looks at
+numbers, where it can see them.
 """
 
 from __future__ import annotations
@@ -283,8 +284,11 @@ def batch_of(inputs: Any) -> int:
     return leaves[0][1].shape[0]
 
 
-def lengths(sequence_length: Any, batch: int) -> None:
-    """An integer vector `[B]`."""
+def lengths(sequence_length: Any, batch: int, time: int) -> jax.Array | None:
+    """The lengths as int32 `[B]`, if they are an integer vector with values in [0, T] where these can be seen."""
+    if sequence_length is None:
+        return None
+    sequence_length = jnp.asarray(sequence_length)
     if not jnp.issubdtype(sequence_length.dtype, jnp.integer):
         raise TypeError(
             f"sequence_length: expected integers, got {describe(sequence_length)}. Convert it with .astype(jnp.int32)."
@@ -294,21 +298,21 @@ def lengths(sequence_length: Any, batch: int) -> None:
             f"sequence_length must be a vector [B] with one length a row: expected shape ({batch},), got "
             f"{describe(sequence_length)}."
         )
+    if not isinstance(sequence_length, jax.core.Tracer) and batch:
+        values = np.asarray(sequence_length)
+        if values.min() < 0 or values.max() > time:
+            raise ValueError(
+                f"sequence_length: expected lengths in [0, T] = [0, {time}], got values from {values.min()} to "
+                f"{values.max()}. Clip them, or pad the inputs further. (Under jit they count as clipped.)"
+            )
+    return sequence_length.astype(jnp.int32)
 
 
-def length_values(sequence_length: Any, time: int) -> None:
-    """Lengths in [0, T], where they can be seen: a tracer's values cannot."""
-    if isinstance(sequence_length, jax.core.Tracer) or sequence_length.size == 0:
-        return
-    values = np.asarray(sequence_length)
-    if values.min() < 0 or values.max() > time:
-        raise ValueError(
-            f"sequence_length: expected lengths in [0, T] = [0, {time}], got values from {values.min()} to "
-            f"{values.max()}. Clip them, or pad the inputs further. (Under jit they count as clipped.)"
-        )
-
-
-def resets(flags: Any, shape: Shape, layout: str) -> None:
+def resets(flags: Any, shape: Shape, layout: str) -> jax.Array | None:
+    """Booleans laid out as the inputs."""
+    if flags is None:
+        return None
+    flags = jnp.asarray(flags)
     if flags.dtype != jnp.bool_:
         raise TypeError(
             f"resets: expected booleans, True where a sequence starts again, got {describe(flags)}. "
@@ -316,6 +320,7 @@ def resets(flags: Any, shape: Shape, layout: str) -> None:
         )
     if flags.shape != shape:
         raise ValueError(f"resets: expected {layout} = {list(shape)}, as the inputs, got {describe(flags)}.")
+    return flags
 
 
 def prng_key(key: Any) -> None:
@@ -351,6 +356,7 @@ def state_dtype(state: Any, dtype: Any) -> None:
 
 
 def memory(mode: Any, swap_memory: bool, names: tuple[str, ...]) -> None:
+    """A mode's name or a policy, and one way to say it."""
     if not callable(mode) and mode not in names:
         raise ValueError(
             f"memory: expected one of {', '.join(map(repr, names))} or a jax.checkpoint policy, got {mode!r}."

@@ -87,13 +87,9 @@ def dynamic_rnn(
     check.chunk_size(chunk_size)
     inputs = check.arrays(inputs, "inputs")
     time, batch = check.sequence(inputs, 0 if time_major else 1)
-    if sequence_length is not None:
-        sequence_length = jnp.asarray(sequence_length)
-        check.lengths(sequence_length, batch)
-        check.length_values(sequence_length, time)
-    if resets is not None:
-        resets = jnp.asarray(resets)
-        check.resets(resets, (time, batch) if time_major else (batch, time), "[T, B]" if time_major else "[B, T]")
+    layout, shape = ("[T, B]", (time, batch)) if time_major else ("[B, T]", (batch, time))
+    sequence_length = check.lengths(sequence_length, batch, time)
+    resets = check.resets(resets, shape, layout)
     run = jit_by_value(_run, cell, static=("cell", "dtype", "time_major", "memory", "chunk_size", "reverse"))
     return run(
         cell,
@@ -132,7 +128,7 @@ def _run(
     one_step = jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), inputs)
     state = first_state(cell, params, one_step, initial_state, dtype, key_struct(key))
     body = _chunk_body(cell, params, state, sequence_length, key, memory.keep, reverse)
-    time = jnp.arange(jax.tree.leaves(inputs)[0].shape[0])
+    time = jnp.arange(jax.tree.leaves(inputs)[0].shape[0], dtype=jnp.int32)
     xs = (time, inputs, None if resets is None else swap(resets))
     state, outputs = _scan_steps(body, state, xs, chunk_size, memory, reverse)
     return swap(outputs), state
@@ -163,7 +159,7 @@ def _chunk_body(cell, params, initial_state, sequence_length, key, keep, reverse
 
     def run(state, chunk):
         time, inputs, resets = flip(chunk)
-        valid = None if sequence_length is None else time[:, None] < sequence_length
+        valid = None if sequence_length is None else time[:, None] < sequence_length[None]
         steps = Steps(
             valid=valid,
             reset=resets if resets is None or valid is None else resets & valid,

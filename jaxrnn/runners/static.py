@@ -60,11 +60,7 @@ def static_rnn(
     check.is_cell(cell, "static_rnn")
     check.step_list(inputs)
     inputs = [check.arrays(x, f"inputs[{t}]") for t, x in enumerate(inputs)]
-    check.same_steps(inputs)
-    if sequence_length is not None:
-        sequence_length = jnp.asarray(sequence_length)
-        check.lengths(sequence_length, check.batch_of(inputs[0]))
-        check.length_values(sequence_length, len(inputs))
+    sequence_length = check.lengths(sequence_length, check.same_steps(inputs), len(inputs))
     run = jit_by_value(_run, cell, static=("cell", "dtype", "reverse"))
     return run(cell, check.arrays(params, "params"), inputs, sequence_length, initial_state, dtype, reverse, key)
 

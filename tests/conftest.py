@@ -1,0 +1,29 @@
+"""How the tests run: eight simulated devices, code compiled fast rather than fast code, warnings and mixed dtypes as errors."""
+
+import os
+
+# The tests compile some hundred small programs and run each a few times. LLVM's optimisations change no buffer and no
+# number that a test looks at.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_programs():
+    """Each program holds memory maps, of which a process may have some ten thousand."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield

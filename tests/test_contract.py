@@ -1,0 +1,142 @@
+"""Every cell in every runner and memory mode against a float64 numpy loop: values, and gradients by finite differences."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import jaxrnn
+import numpy as np
+import pytest
+
+from tests import oracle
+from tests.rows import LENGTHS, ROWS, B, T, loss, loss_weights, plain, problem
+
+MODES = ("save", "recompute", "recursive", "offload")
+WHOLE = ("lstm_full", "gru", "stack")  # rows that walk the whole product; the others leave out repetitions of it
+
+
+def static(cell, params, inputs, **options):
+    outputs, state = jaxrnn.static_rnn(cell, params, [inputs[:, t] for t in range(inputs.shape[1])], **options)
+    return jnp.stack(outputs, 1), state
+
+
+def dynamic(memory):
+    # Three does not divide seven.
+    return lambda *args, **options: jaxrnn.dynamic_rnn(*args, memory=memory, chunk_size=3, **options)
+
+
+RUNNERS = {"static": static, **{mode: dynamic(mode) for mode in MODES}}
+CASES = [
+    (row, runner, lengths, reverse)
+    for row, runner, lengths, reverse in itertools.product(ROWS, RUNNERS, ("none", "mixed"), (False, True))
+    if row.name in WHOLE or (lengths == "mixed" and (runner in ("save", "static") or not reverse)) or runner == "save"
+]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The oracle's value, and its derivatives along a random direction of every leaf alone."""
+    known = {}
+
+    def look_up(row, lengths, reverse):
+        if (row.name, lengths, reverse) not in known:
+            known[row.name, lengths, reverse] = _expected(row, LENGTHS if lengths == "mixed" else None, reverse)
+        return known[row.name, lengths, reverse]
+
+    return look_up
+
+
+def _expected(row, lengths, reverse):
+    point, weights = problem(row), loss_weights(row)
+
+    def run(point):
+        params, inputs, state = point
+        return oracle.rnn(row.step, params, inputs, plain(state), lengths, reverse=reverse)
+
+    def scalar(point):
+        outputs, state = run(point)
+        return loss(outputs, state, weights)
+
+    flat = tuple(plain(part) if isinstance(part, tuple) else part for part in point)
+    directions = list(_one_leaf_directions(flat))
+    return run(flat), [(d, oracle.directional(scalar, flat, d)) for d in directions]
+
+
+def _one_leaf_directions(point):
+    """For each floating leaf a random direction that moves it alone."""
+    rng = np.random.default_rng(2)
+    count = len(oracle.leaves(point))
+    for k in range(count):
+        numbers = iter(range(count))
+        move = lambda a: rng.standard_normal(a.shape) if next(numbers) == k else np.zeros(a.shape, a.dtype)  # noqa: B023, E731
+        if np.issubdtype(oracle.leaves(point)[k].dtype, np.floating):
+            yield oracle.tree_map(move, point)
+
+
+@pytest.mark.parametrize(
+    ("row", "runner", "lengths", "reverse"),
+    CASES,
+    ids=[f"{row.name}-{runner}-{lengths}-{'reverse' if reverse else 'forward'}" for row, runner, lengths, reverse in CASES],
+)
+def test_runner_equals_numpy(row, runner, lengths, reverse, expected, x64):
+    (outputs, state), derivatives = expected(row, lengths, reverse)
+    weights = loss_weights(row)
+
+    def run(params, inputs, initial_state):
+        options = {"sequence_length": jnp.asarray(LENGTHS)} if lengths == "mixed" else {}
+        result = RUNNERS[runner](row.cell, params, inputs, initial_state=initial_state, reverse=reverse, **options)
+        return loss(*result, weights), result
+
+    args = problem(row)
+    wrt = (0, 2) if row.ids else (0, 1, 2)
+    (_, got), grads = jax.jit(jax.value_and_grad(run, wrt, has_aux=True))(*args)
+    np.testing.assert_allclose(got[0], outputs, rtol=1e-10, atol=1e-10)
+    for leaf, want in zip(jax.tree.leaves(got[1]), oracle.leaves(state), strict=True):
+        np.testing.assert_allclose(leaf, want, rtol=1e-10, atol=1e-10)
+
+    assert len(derivatives) == len(jax.tree.leaves(grads))
+    for direction, want in derivatives:
+        moves = oracle.leaves(tuple(direction[i] for i in wrt))
+        have = sum(np.vdot(g, d) for g, d in zip(map(np.asarray, jax.tree.leaves(grads)), moves, strict=True))
+        np.testing.assert_allclose(have, want, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_stepping_by_hand_equals_numpy(row, x64):
+    params, inputs, state = problem(row)
+    outputs, last = oracle.rnn(row.step, params, inputs, plain(state))
+    step = jax.jit(row.cell)
+    for t in range(T):
+        output, state = step(params, inputs[:, t], state)
+        np.testing.assert_allclose(output, outputs[:, t], rtol=1e-10, atol=1e-10)
+    for leaf, want in zip(jax.tree.leaves(state), oracle.leaves(last), strict=True):
+        np.testing.assert_allclose(leaf, want, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("memory", ["save", "offload"])
+def test_resets_equal_numpy(row, memory, x64):
+    """An episode starts from the initial state, which the gradient sees each time."""
+    if memory == "offload" and row.name not in WHOLE:
+        pytest.skip("the modes share their resets")
+    resets = np.random.default_rng(3).random((B, T)) < 0.4
+    params, inputs, state = problem(row)
+    weights = loss_weights(row)
+
+    def scalar(state):
+        return loss(*oracle.rnn(row.step, params, inputs, plain(state), LENGTHS, resets), weights)
+
+    direction = jax.tree.map(lambda s: np.random.default_rng(4).standard_normal(s.shape), state)
+    want = oracle.directional(scalar, plain(state), plain(direction))
+
+    def run(state):
+        options = {"sequence_length": jnp.asarray(LENGTHS), "resets": jnp.asarray(resets)}
+        return loss(
+            *jaxrnn.dynamic_rnn(row.cell, params, inputs, initial_state=state, memory=memory, chunk_size=3, **options),
+            weights,
+        )
+
+    value, grad = jax.jit(jax.value_and_grad(run))(state)
+    np.testing.assert_allclose(value, scalar(plain(state)), rtol=1e-9)
+    have = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(grad), jax.tree.leaves(direction), strict=True))
+    np.testing.assert_allclose(have, want, rtol=1e-6, atol=1e-8)
