@@ -1,6 +1,6 @@
 """TF1's recurrent network runners and cells as pure JAX functions: exact, small in memory, fast, plain."""
 
-from jaxrnn import memory
+from jaxrnn import memory, testing
 from jaxrnn.activation import activate, sigmoid, tanh
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.basic import BasicRNNCell
@@ -38,4 +38,5 @@ __all__ = [
     "static_rnn",
     "step_key",
     "tanh",
+    "testing",
 ]

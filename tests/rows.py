@@ -46,10 +46,8 @@ ROWS = [
     Row("gru_reset_before", jaxrnn.GRUCell(5, reset_after=False), oracle.gru(5, False)),
     Row(
         "stack",
-        jaxrnn.MultiRNNCell([FULL, jaxrnn.GRUCell(4, reset_after=False), jaxrnn.BasicRNNCell(6)]),
-        oracle.stack(
-            oracle.lstm(5, peepholes=True, cell_clip=0.6, proj_clip=0.25), oracle.gru(4, False), oracle.basic()
-        ),
+        jaxrnn.MultiRNNCell([FULL, jaxrnn.GRUCell(4, reset_after=False)]),
+        oracle.stack(oracle.lstm(5, peepholes=True, cell_clip=0.6, proj_clip=0.25), oracle.gru(4, False)),
     ),
     Row("residual", jaxrnn.ResidualWrapper(GRU3), oracle.residual(oracle.gru(3, True))),
     Row(

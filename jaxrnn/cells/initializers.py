@@ -14,7 +14,9 @@ _orthogonal = jax.nn.initializers.orthogonal()
 def recurrent(key: jax.Array, units: int, gates: int, dtype: Any, state_size: int | None = None) -> jax.Array:
     """`[state_size, gates * units]`: an orthogonal matrix for each gate (Saxe et al., 2013), side by side."""
     shape = (state_size or units, units)
-    return jnp.concatenate([_orthogonal(k, shape, dtype) for k in jax.random.split(key, gates)], axis=1)
+    exact = jnp.float64 if dtype == jnp.float64 else jnp.float32  # its QR decomposition knows no half precision
+    blocks = [_orthogonal(k, shape, exact) for k in jax.random.split(key, gates)]
+    return jnp.concatenate(blocks, axis=1).astype(dtype)
 
 
 def diagonal(key: jax.Array, units: int, dtype: Any) -> jax.Array:

@@ -42,7 +42,8 @@ def dynamic_rnn(
             if resets[t]: state = initial_state
             outputs[t], state = cell(params, inputs[t], state, key=step_key(key, t))
 
-    Forward and reverse mode, `jax.hessian`, `jax.vmap` over any argument and `jax.checkpoint` around it all work.
+    Forward and reverse mode, `jax.hessian`, `jax.vmap` over any argument and `jax.checkpoint` around it all work; only second
+    derivatives of an offloaded run do not, for JAX cannot differentiate what lies on the host again.
 
     Args:
       cell: a jaxrnn cell, or any function `cell(params, inputs, state) -> (output, new_state)`.
@@ -64,7 +65,8 @@ def dynamic_rnn(
       chunk_size: K, steps a chunk, 1 or more; None chooses. A divisor of T saves the compilation of a rest.
       reverse: whether to run from the last step to the first. Outputs stay at their inputs' places.
       resets: booleans laid out as the inputs, `[B, T]`: start again from the initial state before that step.
-      key: a PRNG key, for cells that draw something; nothing is drawn without it.
+      key: a PRNG key, for cells that draw something; nothing is drawn without it. (A threefry key, JAX's default: other
+        generators draw otherwise under the vmap over a chunk's steps, so that other runners see other masks.)
 
     Returns:
       `(outputs, state)`: outputs laid out as the inputs, and the last state `[B, ...]`, which is the state after the last
