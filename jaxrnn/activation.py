@@ -89,9 +89,9 @@ _activate_block: Any = jax.custom_jvp(_activate_block_primal, nondiff_argnums=(1
 @_activate_block.defjvp
 def _activate_block_jvp(functions, primals, tangents):
     ys = _activate_block(*primals, functions)
-    parts = zip(functions, ys, _parts(*tangents, len(functions)), strict=True)
+    parts = zip(functions, ys, _parts(tangents[0], len(functions)), strict=True)
     return ys, tuple((_sigmoid_slope if f is sigmoid else _tanh_slope)(y, da) for f, y, da in parts)
 
 
-def _parts(block: jax.Array, count: int) -> list[jax.Array]:
+def _parts(block: jax.Array, count: int) -> Any:
     return lax.split(block, (block.shape[-1] // count,) * count, axis=block.ndim - 1)

@@ -10,6 +10,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -192,7 +193,7 @@ def state_tree(cell: Any, state: Any, batch: int) -> None:
             )
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             raise TypeError(
-                f"{name_of(cell)}: expected state{path} to be floating, got {describe(leaf)}. Convert it to the dtype of the run."
+                f"{name_of(cell)}: expected state{path} to be floating, got {describe(leaf)}. Convert it to the run's dtype."
             )
 
 
@@ -215,7 +216,10 @@ def same_shapes(cell: Any, inputs: Any, outputs: Any) -> None:
     """A sum of inputs and outputs needs both alike."""
     same = jax.tree.structure(inputs) == jax.tree.structure(outputs)
     if not same or any(a.shape != b.shape for a, b in zip(jax.tree.leaves(inputs), jax.tree.leaves(outputs), strict=True)):
-        sizes = [describe(leaf) for leaf in jax.tree.leaves(inputs)], [describe(leaf) for leaf in jax.tree.leaves(outputs)]
+        sizes = (
+            [describe(leaf) for leaf in jax.tree.leaves(inputs)],
+            [describe(leaf) for leaf in jax.tree.leaves(outputs)],
+        )
         raise ValueError(
             f"{name_of(cell)}: expected inputs like the inner cell's outputs, {sizes[1]}, got {sizes[0]}. Make the sizes "
             "equal or give a residual_fn(inputs, outputs)."
@@ -288,6 +292,8 @@ def lengths(sequence_length: Any, batch: int, time: int) -> jax.Array | None:
     """The lengths as int32 `[B]`, if they are an integer vector with values in [0, T] where these can be seen."""
     if sequence_length is None:
         return None
+    seen = not isinstance(sequence_length, jax.core.Tracer)  # under jit, jnp.asarray makes tracers of numbers too
+    values = np.asarray(sequence_length) if seen else sequence_length
     sequence_length = jnp.asarray(sequence_length)
     if not jnp.issubdtype(sequence_length.dtype, jnp.integer):
         raise TypeError(
@@ -298,13 +304,11 @@ def lengths(sequence_length: Any, batch: int, time: int) -> jax.Array | None:
             f"sequence_length must be a vector [B] with one length a row: expected shape ({batch},), got "
             f"{describe(sequence_length)}."
         )
-    if not isinstance(sequence_length, jax.core.Tracer) and batch:
-        values = np.asarray(sequence_length)
-        if values.min() < 0 or values.max() > time:
-            raise ValueError(
-                f"sequence_length: expected lengths in [0, T] = [0, {time}], got values from {values.min()} to "
-                f"{values.max()}. Clip them, or pad the inputs further. (Under jit they count as clipped.)"
-            )
+    if seen and batch and (values.min() < 0 or values.max() > time):
+        raise ValueError(
+            f"sequence_length: expected lengths in [0, T] = [0, {time}], got values from {values.min()} to "
+            f"{values.max()}. Clip them, or pad the inputs further. (Under jit they count as clipped.)"
+        )
     return sequence_length.astype(jnp.int32)
 
 
@@ -315,8 +319,7 @@ def resets(flags: Any, shape: Shape, layout: str) -> jax.Array | None:
     flags = jnp.asarray(flags)
     if flags.dtype != jnp.bool_:
         raise TypeError(
-            f"resets: expected booleans, True where a sequence starts again, got {describe(flags)}. "
-            "Convert with .astype(bool)."
+            f"resets: expected booleans, True where a sequence starts again, got {describe(flags)}. Convert with .astype(bool)."
         )
     if flags.shape != shape:
         raise ValueError(f"resets: expected {layout} = {list(shape)}, as the inputs, got {describe(flags)}.")
@@ -332,7 +335,8 @@ def prng_key(key: Any) -> None:
 def initial_state(cell: Any, state: Any, batch: int) -> None:
     """A given initial state: what the cell makes, or for a plain function any arrays `[B, ...]`."""
     if hasattr(cell, "initial_state"):
-        return state_tree(cell, state, batch)
+        state_tree(cell, state, batch)
+        return
     for path, leaf in _by_path(state):
         if leaf.ndim and leaf.shape[0] != batch:
             raise ValueError(f"initial_state{path}: expected [B, ...] with B = {batch}, got {describe(leaf)}.")
@@ -358,9 +362,7 @@ def state_dtype(state: Any, dtype: Any) -> None:
 def memory(mode: Any, swap_memory: bool, names: tuple[str, ...]) -> None:
     """A mode's name or a policy, and one way to say it."""
     if not callable(mode) and mode not in names:
-        raise ValueError(
-            f"memory: expected one of {', '.join(map(repr, names))} or a jax.checkpoint policy, got {mode!r}."
-        )
+        raise ValueError(f"memory: expected one of {', '.join(map(repr, names))} or a jax.checkpoint policy, got {mode!r}.")
     if swap_memory and mode not in ("save", "offload"):
         raise ValueError(
             f"swap_memory=True is memory='offload': expected no other memory mode beside it, got memory={mode!r}. "

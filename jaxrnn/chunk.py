@@ -223,7 +223,7 @@ def _tangent(f: Callable, primals: tuple, tangents: tuple) -> Any:
 
 def _instantiate(tangent: Any, primal: Any) -> Any:
     """The tangent of a state as arrays."""
-    zero = lambda d, p: jnp.zeros_like(p) if isinstance(d, SymbolicZero) else d  # noqa: E731
+    zero = lambda d, p: jnp.zeros_like(p) if isinstance(d, SymbolicZero) else d
     return jax.tree.map(zero, tangent, primal, is_leaf=lambda d: isinstance(d, SymbolicZero))
 
 

@@ -12,17 +12,22 @@ fold_in = jax.random.fold_in
 
 
 class StepKey(NamedTuple):
-    """The two keys of a step: `run` is shared by all steps (variational masks), `step` is its own (masks drawn anew)."""
+    """The two PRNG keys of a step, each of shape `[]`.
 
-    run: jax.Array
-    step: jax.Array
+    Attributes:
+      run: shared by all steps of a run; variational masks are drawn from it.
+      step: the step's own; masks that every step draws anew come from it.
+    """
+
+    run: Any
+    step: Any
 
 
 def step_key(key: jax.Array, t: int | jax.Array) -> StepKey:
     """The key that a runner with `key=key` gives to the cell at position `t` of the sequence.
 
     Args:
-      key: the PRNG key of the run.
+      key: the PRNG key of the run, shape `[]`.
       t: the step's position in time; a reversed run counts from the sequence's start as well.
 
     Returns:

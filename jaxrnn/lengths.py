@@ -66,15 +66,15 @@ class Steps:
 
     def layer(self, i: int) -> Steps:
         """What layer i of a stack gets: its part of whatever looks like the state, and keys of its own."""
-        part = lambda tree: None if tree is None else tree[i]  # noqa: E731
+        part = lambda tree: None if tree is None else tree[i]
         return dataclasses.replace(self.fold_in(i), drop=part(self.drop), start=part(self.start))
 
     def fold_in(self, data: int) -> Steps:
         """The same steps with other keys: what a stack gives to its layer `data`."""
-        if self.run_key is None:
+        if self.key is None:
             return self
-        step_key = jax.vmap(fold_in, (0, None))(self.step_key, data)
-        return dataclasses.replace(self, run_key=fold_in(self.run_key, data), step_key=step_key)
+        run, step = fold_in(self.key.run, data), jax.vmap(fold_in, (0, None))(self.key.step, data)
+        return dataclasses.replace(self, run_key=run, step_key=step)
 
 
 def _optional(f: Callable, tree: State, *rest: State) -> State:
@@ -82,7 +82,7 @@ def _optional(f: Callable, tree: State, *rest: State) -> State:
     return jax.tree.map(f, tree, *rest, is_leaf=lambda leaf: leaf is None)
 
 
-def select_rows(mask: jax.Array, on_true: Any, on_false: Any) -> Any:
+def select_rows(mask: Any, on_true: Any, on_false: Any) -> Any:
     """Leaf by leaf, row b of `on_true` where `mask[..., b]`, else of `on_false`.
 
     `mask` is `[B]` or `[K, B]` and matches the leaves' leading axes. A leaf of lower rank belongs to no row (a step

@@ -120,7 +120,7 @@ def split_scan(run_blocks: Callable, run_rest: Callable, state: Any, xs: Any, si
     count = jax.tree.leaves(xs)[0].shape[0]
     whole = count - count % size
     blocks = jax.tree.map(lambda a: a[:whole].reshape(whole // size, size, *a.shape[1:]), xs)
-    flat = lambda tree: jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), tree)  # noqa: E731
+    flat = lambda tree: jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), tree)
     if whole == count:
         state, ys = run_blocks(state, blocks)
         return state, flat(ys)

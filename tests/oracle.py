@@ -140,7 +140,7 @@ def rnn(step, params, inputs, initial_state, lengths=None, resets=None, reverse=
     rows, states = [], []
     for b in range(batch):
         length = time if lengths is None else min(max(int(lengths[b]), 0), time)
-        start = tree_map(lambda leaf: leaf[b], initial_state)  # noqa: B023
+        start = tree_map(lambda leaf: leaf[b], initial_state)
         state, outputs = start, [None] * time
         for t in range(length)[:: -1 if reverse else 1]:
             if resets is not None and resets[b, t]:
@@ -155,6 +155,6 @@ def rnn(step, params, inputs, initial_state, lengths=None, resets=None, reverse=
 
 def directional(f, point, direction, eps=1e-5):
     """The derivative of f at `point` along `direction`, by central differences of the fourth order."""
-    move = lambda a, d, k: a + k * eps * d if d.any() else a  # noqa: E731
-    at = lambda k: f(tree_map(lambda a, d: move(a, d, k), point, direction))  # noqa: E731
+    move = lambda a, d, k: a + k * eps * d if d.any() else a
+    at = lambda k: f(tree_map(lambda a, d: move(a, d, k), point, direction))
     return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * eps)

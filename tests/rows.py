@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 
+import jaxrnn
 from tests import oracle
 
 B, T, D = 4, 7, 3

@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 
+import jaxrnn
 from tests import oracle
 from tests.rows import LENGTHS, ROWS, B, T, plain, problem
 
@@ -20,7 +20,7 @@ def test_both_runners_equal_numpy(x64):
     args = FW.cell, BW.cell, (params_fw, params_bw)
 
     (fw, bw), (end_fw, end_bw) = jaxrnn.bidirectional_dynamic_rnn(*args, inputs, chunk_size=3, **options)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)  # noqa: E731
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
     jax.tree.map(close, (fw, bw, tuple(end_fw), end_bw), (want_fw, want_bw, last_fw, last_bw))
 
     steps, end_fw, end_bw = jaxrnn.static_bidirectional_rnn(*args, [inputs[:, t] for t in range(T)], **options)
@@ -35,9 +35,7 @@ def test_palindromes_are_symmetric():
     half = jax.random.normal(jax.random.key(1), (2, 2, 3))
     inputs = jnp.concatenate([half, half[:, ::-1], jnp.full((2, 3, 3), jnp.nan)], 1)
     lengths = jnp.array([4, 4])
-    (fw, bw), (end_fw, end_bw) = jaxrnn.bidirectional_dynamic_rnn(
-        cell, cell, (params, params), inputs, sequence_length=lengths
-    )
+    (fw, bw), (end_fw, end_bw) = jaxrnn.bidirectional_dynamic_rnn(cell, cell, (params, params), inputs, sequence_length=lengths)
     np.testing.assert_allclose(fw[:, :4], bw[:, 3::-1], rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), end_fw, end_bw)
 
@@ -48,13 +46,11 @@ def test_resets_part_a_packed_row_in_both_directions(x64):
     params_fw, _, _ = problem(FW)
     resets = np.zeros((B, T), bool)
     resets[:, 3] = True
-    run = lambda x, **options: jaxrnn.bidirectional_dynamic_rnn(  # noqa: E731
-        FW.cell, BW.cell, (params_fw, params_bw), x, **options
-    )
+    run = lambda x, **options: jaxrnn.bidirectional_dynamic_rnn(FW.cell, BW.cell, (params_fw, params_bw), x, **options)
     packed, (end_fw, end_bw) = run(inputs, resets=resets)
     first, (_, first_bw) = run(inputs[:, :3])
     second, (second_fw, _) = run(inputs[:, 3:])
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10)  # noqa: E731
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10)
     jax.tree.map(lambda a, b, c: close(a, np.concatenate([b, c], 1)), packed, first, second)
     jax.tree.map(close, (end_fw, end_bw), (second_fw, first_bw))
 

@@ -5,9 +5,10 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 import pytest
+
+import jaxrnn
 
 BOOK = json.loads((pathlib.Path(__file__).parent / "goldens" / "book.json").read_text())
 CELL = jaxrnn.BasicRNNCell(num_units=5)

@@ -4,9 +4,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 import pytest
+
+import jaxrnn
 from jaxrnn.testing import check_cell
 
 RNG = np.random.default_rng(0)

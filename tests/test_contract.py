@@ -4,10 +4,10 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 import pytest
 
+import jaxrnn
 from tests import oracle
 from tests.rows import LENGTHS, ROWS, B, T, loss, loss_weights, plain, problem
 
@@ -68,7 +68,7 @@ def _one_leaf_directions(point):
     count = len(oracle.leaves(point))
     for k in range(count):
         numbers = iter(range(count))
-        move = lambda a: rng.standard_normal(a.shape) if next(numbers) == k else np.zeros(a.shape, a.dtype)  # noqa: B023, E731
+        move = lambda a: rng.standard_normal(a.shape) if next(numbers) == k else np.zeros(a.shape, a.dtype)
         if np.issubdtype(oracle.leaves(point)[k].dtype, np.floating):
             yield oracle.tree_map(move, point)
 

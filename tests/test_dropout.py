@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 import pytest
-from jaxrnn import DropoutWrapper
 
+import jaxrnn
+from jaxrnn import DropoutWrapper
 from tests import oracle
 from tests.rows import LENGTHS, B, D, T, plain
 
@@ -58,11 +58,11 @@ def test_the_same_masks_everywhere(cell, reverse, make_key):
 def test_the_backward_pass_sees_the_same_masks():
     cell = CELLS[2]
     params, inputs, state = problem(cell)
-    grad = lambda run: jax.jit(jax.grad(lambda p: sum((leaf**2).sum() for leaf in jax.tree.leaves(run(p)))))(params)  # noqa: E731
+    grad = lambda run: jax.jit(jax.grad(lambda p: sum((leaf**2).sum() for leaf in jax.tree.leaves(run(p)))))(params)
     want = grad(lambda p: by_hand(cell, p, inputs, state, KEY))
     for memory in ("save", "recompute", "recursive", "offload"):
         options = {"initial_state": state, "key": KEY, "memory": memory, "chunk_size": 3}
-        close(grad(lambda p: jaxrnn.dynamic_rnn(cell, p, inputs, **options)), want)  # noqa: B023
+        close(grad(lambda p: jaxrnn.dynamic_rnn(cell, p, inputs, **options)), want)
 
 
 def test_plain_keys_when_stepping_by_hand():
@@ -92,9 +92,7 @@ def test_order_places_and_scale_equal_numpy(x64):
         masks.append((on_input, (None, on_state), on_output))
     step = oracle.dropout(oracle.lstm(5), masks)
     outputs, last = oracle.rnn(step, params, inputs, plain(state), LENGTHS)
-    got, end = jaxrnn.dynamic_rnn(
-        cell, params, inputs, initial_state=state, key=KEY, sequence_length=LENGTHS, chunk_size=3
-    )
+    got, end = jaxrnn.dynamic_rnn(cell, params, inputs, initial_state=state, key=KEY, sequence_length=LENGTHS, chunk_size=3)
     np.testing.assert_allclose(got, outputs, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(end.c, last[0], rtol=1e-9)
     np.testing.assert_allclose(end.h, last[1], rtol=1e-9)
@@ -115,7 +113,7 @@ def test_what_shares_a_mask():
 def test_the_ends_of_the_range(keep):
     cell = DropoutWrapper(jaxrnn.GRUCell(5), keep, keep, keep)
     params, inputs, state = problem(cell)
-    run = lambda p: jaxrnn.dynamic_rnn(cell, p, inputs, initial_state=state, key=KEY)  # noqa: E731
+    run = lambda p: jaxrnn.dynamic_rnn(cell, p, inputs, initial_state=state, key=KEY)
     outputs, _ = run(params)
     grads = jax.grad(lambda p: run(p)[0].sum())(params)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(grads))
@@ -125,7 +123,9 @@ def test_the_ends_of_the_range(keep):
 
 def test_a_visitor_of_ones_own():
     cell = DropoutWrapper(
-        jaxrnn.LSTMCell(5), state_keep_prob=0.5, dropout_state_filter_visitor=lambda part: jax.tree.map(lambda _: True, part)
+        jaxrnn.LSTMCell(5),
+        state_keep_prob=0.5,
+        dropout_state_filter_visitor=lambda part: jax.tree.map(lambda _: True, part),
     )
     _, _, state = problem(cell)
     factors = cell.drop(state, jaxrnn.step_key(KEY, 0))

@@ -10,9 +10,10 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 import pytest
+
+import jaxrnn
 from jaxrnn.interop import from_tf1, from_torch
 
 FILES = sorted((pathlib.Path(__file__).parent / "goldens").glob("*.npz"))
@@ -69,20 +70,24 @@ class TF1:
         return cells if len(cells) == 2 else cells[0]
 
     @staticmethod
-    def state(cell, leaves):
+    def nest_state(cell, leaves):
         like = tuple(one.initial_state(1) for one in cell) if isinstance(cell, tuple) else cell.initial_state(1)
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     @staticmethod
-    def leaves(state):
+    def flatten_state(state):
         return jax.tree.leaves(state)
 
     @staticmethod
-    def outputs(outputs):
-        return dict(zip(("/fw", "/bw"), outputs, strict=True)) if isinstance(outputs, tuple) else {"": outputs}
+    def nest_outputs(cell, by_suffix):
+        return (by_suffix["/fw"], by_suffix["/bw"]) if isinstance(cell, tuple) else by_suffix[""]
+
+    @staticmethod
+    def flatten_outputs(outputs):
+        return {"/fw": outputs[0], "/bw": outputs[1]} if isinstance(outputs, tuple) else {"": outputs}
 
 
-# ---- torch: leaves [layers * directions, B, H], an LSTM's as h, c; both directions' outputs side by side
+# ---- torch: state leaves [layers * directions, B, H], an LSTM's as h, c; both directions' outputs side by side
 
 
 def torch_cell(kind, hidden_size, nonlinearity="tanh", proj_size=None, **_):
@@ -106,19 +111,23 @@ class Torch:
         return jaxrnn.MultiRNNCell([cell] * layers) if layers > 1 else cell
 
     @staticmethod
-    def state(cell, leaves):
+    def nest_state(cell, leaves):
         parts = [jaxrnn.LSTMStateTuple(c, h) for h, c in zip(*leaves, strict=True)] if len(leaves) == 2 else [*leaves[0]]
         return tuple(parts) if len(parts) > 1 else parts[0]
 
     @staticmethod
-    def leaves(state):
-        parts = [state] if isinstance(state, (jaxrnn.LSTMStateTuple, jax.Array)) else state
+    def flatten_state(state):
+        parts = state if type(state) is tuple else [state]
         parts = [(s.h, s.c) if isinstance(s, jaxrnn.LSTMStateTuple) else (s,) for s in parts]
-        return [jnp.stack(leaves) for leaves in zip(*parts, strict=True)]
+        return [np.stack(leaves) for leaves in zip(*parts, strict=True)]
 
     @staticmethod
-    def outputs(outputs):
-        return {"": jnp.concatenate(outputs, axis=-1) if isinstance(outputs, tuple) else outputs}
+    def nest_outputs(cell, by_suffix):
+        return tuple(np.split(by_suffix[""], 2, axis=-1)) if isinstance(cell, tuple) else by_suffix[""]
+
+    @staticmethod
+    def flatten_outputs(outputs):
+        return {"": np.concatenate(outputs, axis=-1) if isinstance(outputs, tuple) else outputs}
 
 
 # ---- a file
@@ -134,6 +143,11 @@ def framework(path):
     return TF1 if path.stem.startswith("tf1") else Torch
 
 
+@functools.cache
+def cell_of(path):
+    return framework(path).cell(json.loads(str(load(path)["config"])))
+
+
 def cases(path):
     return [key.removesuffix("/state/0") for key in load(path) if key.endswith("/state/0")]
 
@@ -143,47 +157,39 @@ def part(path, prefix):
     return {key.removeprefix(prefix): array for key, array in load(path).items() if key.startswith(prefix)}
 
 
-def leaves(path, prefix):
-    """`prefix/0`, `prefix/1`, ..."""
-    return [array for _, array in sorted(part(path, f"{prefix}/").items())]
+def state_of(path, prefix):
+    """The state whose leaves are `prefix/0`, `prefix/1`, ..."""
+    leaves = [array for _, array in sorted(part(path, f"{prefix}/").items())]
+    return framework(path).nest_state(cell_of(path), leaves)
+
+
+# ---- two derivatives, one after the other: of the run, and of the weights' conversion
 
 
 @functools.cache
-def cell_of(path):
-    return framework(path).cell(json.loads(str(load(path)["config"])))
-
-
-# ---- two derivatives, one after the other: of the run, which is compiled, and of the weights' conversion
-
-
-@functools.cache
-def program(cell, how, runner):
-    """`(point, loss weights, lengths) -> (outputs, state leaves, gradient)`, with point = (params, inputs, initial leaves)."""
+def program(cell, runner):
+    """`(point, loss weights, lengths) -> ((outputs, state), gradient)`, with point = (params, inputs, initial state)."""
 
     def loss(point, weights, lengths):
-        params, inputs, initial = point
-        state = how.state(cell, initial)
-        outputs, state = run(runner, cell, params, inputs, sequence_length=lengths, initial_state=state)
-        results = how.outputs(outputs), how.leaves(state)
+        params, inputs, initial_state = point
+        results = run(runner, cell, params, inputs, sequence_length=lengths, initial_state=initial_state)
         return sum(jnp.sum(a * w) for a, w in zip(*map(jax.tree.leaves, (results, weights)), strict=True)), results
 
-    def results_and_gradient(*args):
-        gradient, (outputs, leaves) = jax.grad(loss, has_aux=True)(*args)
-        return outputs, leaves, gradient
-
-    return jax.jit(results_and_gradient)
+    return jax.jit(lambda *args: jax.grad(loss, has_aux=True)(*args)[::-1])
 
 
-_compiled = {}
+_by_text = {}
+_by_call = {}
 
 
 def call(jitted, *args):
     """`jitted(*args)`; programs that are the same, of two frameworks or two modes, are compiled once."""
-    lowered = jitted.lower(*args)
-    text = lowered.as_text()
-    if text not in _compiled:
-        _compiled[text] = lowered.compile()
-    return _compiled[text](*args)
+    signature = jitted, jax.tree.structure(args)
+    if signature not in _by_call:
+        lowered = jitted.lower(*args)
+        text = lowered.as_text()
+        _by_call[signature] = _by_text.get(text) or _by_text.setdefault(text, lowered.compile())
+    return _by_call[signature](*args)
 
 
 @functools.cache
@@ -194,21 +200,20 @@ def pull_back(path):
 
 
 def results(path, runner, case):
-    """What a case of a file should hold, by its keys."""
-    golden, how, cell = load(path), framework(path), cell_of(path)
-    weights, initial = part(path, how.weights), leaves(path, "initial")
+    """What the file says of a case, by its keys."""
+    how, cell, golden = framework(path), cell_of(path), load(path)
+    weights, initial_state = part(path, how.weights), state_of(path, "initial")
     if not case.endswith("_initial"):
-        initial = jax.tree.map(np.zeros_like, initial)
-    point = how.from_weights(cell, weights), golden["inputs"], initial
-    loss_weights = part(path, "wy"), leaves(path, "ws")
+        initial_state = jax.tree.map(np.zeros_like, initial_state)
+    point = how.from_weights(cell, weights), golden["inputs"], initial_state
+    loss_weights = how.nest_outputs(cell, part(path, "wy")), state_of(path, "ws")
     lengths = golden.get(f"{case}/sequence_length")
-    outputs, state, (dparams, dinputs, dinitial) = call(program(cell, how, runner), point, loss_weights, lengths)
-    dweights = pull_back(path)(weights, dparams)
+    (outputs, state), (dparams, dinputs, dinitial) = call(program(cell, runner), point, loss_weights, lengths)
     return {
-        **{f"outputs{suffix}": output for suffix, output in outputs.items()},
-        **{f"state/{i}": leaf for i, leaf in enumerate(state)},
-        **{f"grad/{how.weights}{name}": gradient for name, gradient in dweights.items()},
-        **{f"grad/initial/{i}": gradient for i, gradient in enumerate(dinitial)},
+        **{f"outputs{suffix}": output for suffix, output in how.flatten_outputs(outputs).items()},
+        **{f"state/{i}": leaf for i, leaf in enumerate(how.flatten_state(state))},
+        **{f"grad/{how.weights}{name}": grad for name, grad in pull_back(path)(weights, dparams).items()},
+        **{f"grad/initial/{i}": grad for i, grad in enumerate(how.flatten_state(dinitial))},
         "grad/inputs": dinputs,
     }
 
@@ -216,9 +221,7 @@ def results(path, runner, case):
 WALK = [(path, runner, case) for path in FILES for runner in RUNNERS for case in cases(path)]
 
 
-@pytest.mark.parametrize(
-    ("path", "runner", "case"), WALK, ids=[f"{path.stem}-{runner}-{case}" for path, runner, case in WALK]
-)
+@pytest.mark.parametrize(("path", "runner", "case"), WALK, ids=[f"{path.stem}-{runner}-{case}" for path, runner, case in WALK])
 def test_equals_the_framework(path, runner, case):
     got, want = results(path, runner, case), part(path, f"{case}/")
     want.pop("sequence_length", None)
@@ -238,5 +241,5 @@ def test_an_initial_state_that_is_not_given_is_zeros():
     for runner in ("save", "static"):
         outputs, state = run(runner, cell_of(path), params, load(path)["inputs"])
         np.testing.assert_allclose(outputs, load(path)["none/outputs"], **CLOSE)
-        for leaf, want in zip(jax.tree.leaves(state), leaves(path, "none/state"), strict=True):
+        for leaf, want in zip(*map(jax.tree.leaves, (state, state_of(path, "none/state"))), strict=True):
             np.testing.assert_allclose(leaf, want, **CLOSE)

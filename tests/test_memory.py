@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 import pytest
+
+import jaxrnn
 from jaxrnn.memory import GATES, default_chunk_size
 
 POLICIES = jax.checkpoint_policies
@@ -105,7 +106,13 @@ def test_swap_memory_places_states_on_the_host(platform, kind):
     def placements(**options):
         def loss(params, x, lengths):
             outputs, _ = jaxrnn.dynamic_rnn(
-                run_cell, params, x, sequence_length=lengths, initial_state=cell.initial_state(4), chunk_size=8, **options
+                run_cell,
+                params,
+                x,
+                sequence_length=lengths,
+                initial_state=cell.initial_state(4),
+                chunk_size=8,
+                **options,
             )
             return (outputs**2).sum()
 
@@ -133,7 +140,7 @@ def test_no_mode_changes_a_value_or_a_gradient():
     params, inputs = cell.init(jax.random.key(0), 4), jax.random.normal(jax.random.key(1), (3, 600, 4))
 
     def run(memory, chunk_size):
-        loss = lambda p: (jaxrnn.dynamic_rnn(cell, p, inputs, memory=memory, chunk_size=chunk_size)[0] ** 2).sum()  # noqa: E731
+        loss = lambda p: (jaxrnn.dynamic_rnn(cell, p, inputs, memory=memory, chunk_size=chunk_size)[0] ** 2).sum()
         return jax.jit(jax.value_and_grad(loss))(params)
 
     want = run("save", None)

@@ -2,13 +2,15 @@
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 import pytest
 
+import jaxrnn
 from tests.rows import FULL, LENGTHS, ROWS, B, D, T, loss, loss_weights, problem
 
-FLOAT_ROWS = [row for row in ROWS if not row.ids and row.name in ("basic", "lstm_full", "gru_reset_before", "stack", "residual")]
+FLOAT_ROWS = [
+    row for row in ROWS if not row.ids and row.name in ("basic", "lstm_full", "gru_reset_before", "stack", "residual")
+]
 PADDED = np.arange(T) >= LENGTHS[:, None]
 
 
@@ -28,9 +30,7 @@ def test_padding_reaches_no_value_and_no_gradient(row, runner, x64):
     @jax.jit
     def run(params, inputs, state):
         return jax.value_and_grad(
-            lambda *args: loss(
-                *run_rnn(cell, *args[:2], initial_state=args[2], sequence_length=jnp.asarray(LENGTHS)), weights
-            ),
+            lambda *args: loss(*run_rnn(cell, *args[:2], initial_state=args[2], sequence_length=jnp.asarray(LENGTHS)), weights),
             (0, 1, 2),
         )(params, inputs, state)
 
@@ -116,9 +116,7 @@ def test_time_major_is_a_transposition():
     inputs = jax.random.normal(jax.random.key(1), (B, T, D))
     resets = jax.random.bernoulli(jax.random.key(2), 0.3, (B, T))
     outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, resets=resets)
-    by_time, state_by_time = jaxrnn.dynamic_rnn(
-        cell, params, inputs.swapaxes(0, 1), resets=resets.T, time_major=True
-    )
+    by_time, state_by_time = jaxrnn.dynamic_rnn(cell, params, inputs.swapaxes(0, 1), resets=resets.T, time_major=True)
     np.testing.assert_array_equal(by_time.swapaxes(0, 1), outputs)
     jax.tree.map(np.testing.assert_array_equal, state_by_time, state)
 

@@ -73,7 +73,7 @@ class DropoutWrapper(Wrapper):
     def drop(self, state, key):
         if key is None or self.state_keep_prob == 1:
             return None
-        is_lstm = lambda part: isinstance(part, LSTMStateTuple)  # noqa: E731
+        is_lstm = lambda part: isinstance(part, LSTMStateTuple)
         wanted = jax.tree.map(self.dropout_state_filter_visitor, state, is_leaf=is_lstm)
         factors = self._factors(state, self.state_keep_prob, key, _STATE)
         return jax.tree.map(lambda want, factor: factor if want else None, wanted, factors)

@@ -79,24 +79,25 @@ class GRUCell(RNNCell):
 
     def recur(self, params, state):
         if not self.reset_after:
-            return state @ self._split(params["recurrent_kernel"])[0]
+            return (state @ self._split(params["recurrent_kernel"])[0],)
         r_ru, r_n = self._split(state @ params["recurrent_kernel"])
         return r_ru, r_n + jnp.broadcast_to(params["recurrent_bias"], r_n.shape)
 
     def gates(self, params, z, r, state):
         z_ru, z_n = z
-        r_ru, r_n = r if self.reset_after else (r, None)
-        reset, u = activate(z_ru + r_ru, sigmoid, sigmoid)
-        if not self.reset_after:
-            return u, self._act(z_n + (reset * state) @ self._split(params["recurrent_kernel"])[1])
-        return u, self._act(z_n + reset * r_n)
+        reset, u = activate(z_ru + r[0], sigmoid, sigmoid)
+        if self.reset_after:
+            r_n = reset * r[1]
+        else:
+            r_n = (reset * state) @ self._split(params["recurrent_kernel"])[1]
+        return u, self._act(z_n + r_n)
 
     def combine(self, params, g, state):
         u, n = g
         h = n + u * (state - n)
         return h, h
 
-    def _split(self, block: jax.Array) -> list[jax.Array]:
+    def _split(self, block: jax.Array) -> Any:
         return lax.split(block, (2 * self.num_units, self.num_units), axis=block.ndim - 1)
 
     @property

@@ -21,7 +21,6 @@ from jaxrnn.keys import StepKey, as_step_key, call_cell, fold_step
 from jaxrnn.lengths import Steps
 from jaxrnn.memory import OUTPUTS, named
 
-
 inner_output_size: Any = property(lambda self: self.cell.output_size)
 
 
@@ -87,7 +86,8 @@ def _over_time(f: Callable, steps: Steps) -> Callable:
     """`f(..., key)` for all steps of a chunk at once."""
     if steps.key is None:
         return lambda *args: jax.vmap(lambda args: f(*args, None))(args) if args else f(None)
-    return lambda *args: jax.vmap(lambda args, step: f(*args, StepKey(steps.run_key, step)))(args, steps.step_key)
+    run, step_keys = steps.key
+    return lambda *args: jax.vmap(lambda args, step: f(*args, StepKey(run, step)))(args, step_keys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +247,7 @@ class EmbeddingWrapper(Wrapper):
 
     def check_inputs(self, inputs):
         check.ids(self, inputs)
-        return None
+        return
 
     def before(self, params, inputs, key):
         return params["embedding"][inputs.reshape(-1)]

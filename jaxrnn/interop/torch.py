@@ -1,15 +1,15 @@
 """Weights of PyTorch: `torch.nn.RNN`, `LSTM` and `GRU`, and `RNNCell`, `LSTMCell` and `GRUCell`.
 
-    cell            names of layer 0                              torch's shape and order, the same as jaxrnn's
-    BasicRNNCell    weight_ih_l0, weight_hh_l0                    [H, D], [H, H]
-                    bias_ih_l0, bias_hh_l0                        [H]
-    LSTMCell        weight_ih_l0, weight_hh_l0                    [4H, D], [4H, P]    i,f,g,o
-                    bias_ih_l0, bias_hh_l0                        [4H]
-                    weight_hr_l0                                  [P, H], with num_proj
-    GRUCell         weight_ih_l0, weight_hh_l0                    [3H, D], [3H, H]    r,z,n; z is jaxrnn's u
-                    bias_ih_l0, bias_hh_l0                        [3H]
-    MultiRNNCell    the same with _l0, _l1, ...
-    a pair          the same with _l0 and _l0_reverse
+cell            names of layer 0                              torch's shape and order, the same as jaxrnn's
+BasicRNNCell    weight_ih_l0, weight_hh_l0                    [H, D], [H, H]
+                bias_ih_l0, bias_hh_l0                        [H]
+LSTMCell        weight_ih_l0, weight_hh_l0                    [4H, D], [4H, P]    i,f,g,o
+                bias_ih_l0, bias_hh_l0                        [4H]
+                weight_hr_l0                                  [P, H], with num_proj
+GRUCell         weight_ih_l0, weight_hh_l0                    [3H, D], [3H, H]    r,z,n; z is jaxrnn's u
+                bias_ih_l0, bias_hh_l0                        [3H]
+MultiRNNCell    the same with _l0, _l1, ...
+a pair          the same with _l0 and _l0_reverse
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The runners: what takes a cell through time."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxrnn import check
 from jaxrnn.keys import fold_in
@@ -20,7 +21,7 @@ def bidirectional_dynamic_rnn(
     params: tuple[Any, Any],
     inputs: Any,
     *,
-    sequence_length: jax.Array | None = None,
+    sequence_length: ArrayLike | None = None,
     initial_state_fw: Any | None = None,
     initial_state_bw: Any | None = None,
     dtype: Any | None = None,
@@ -28,7 +29,7 @@ def bidirectional_dynamic_rnn(
     swap_memory: bool = False,
     memory: str | Callable = "save",
     chunk_size: int | None = None,
-    resets: jax.Array | None = None,
+    resets: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """Runs one cell forward and one backward over the same sequence (Schuster and Paliwal, 1997); TF1's
@@ -92,7 +93,7 @@ def static_bidirectional_rnn(
     params: tuple[Any, Any],
     inputs: Sequence[Any],
     *,
-    sequence_length: jax.Array | None = None,
+    sequence_length: ArrayLike | None = None,
     initial_state_fw: Any | None = None,
     initial_state_bw: Any | None = None,
     dtype: Any | None = None,

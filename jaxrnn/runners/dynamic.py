@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
-from jaxrnn import check, memory as memory_modes
+from jaxrnn import check
+from jaxrnn import memory as memory_modes
 from jaxrnn.chunk import run_chunk
 from jaxrnn.keys import fold_in
 from jaxrnn.lengths import Steps, zero_padding
@@ -22,7 +24,7 @@ def dynamic_rnn(
     params: Any,
     inputs: Any,
     *,
-    sequence_length: jax.Array | None = None,
+    sequence_length: ArrayLike | None = None,
     initial_state: Any | None = None,
     dtype: Any | None = None,
     time_major: bool = False,
@@ -30,7 +32,7 @@ def dynamic_rnn(
     memory: str | Callable = "save",
     chunk_size: int | None = None,
     reverse: bool = False,
-    resets: jax.Array | None = None,
+    resets: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[Any, Any]:
     """Runs a cell over a sequence in one loop; TF1's `tf.nn.dynamic_rnn`.
@@ -175,7 +177,7 @@ def _chunk_body(cell, params, initial_state, sequence_length, key, keep, reverse
 
     def run_or_skip(state, chunk):
         outputs = jax.eval_shape(run, state, chunk)[1]
-        skip = lambda state, chunk: (state, jax.tree.map(lambda o: jnp.zeros(o.shape, o.dtype), outputs))  # noqa: E731
+        skip = lambda state, chunk: (state, jax.tree.map(lambda o: jnp.zeros(o.shape, o.dtype), outputs))
         return lax.cond(chunk[0][0] < longest, run, skip, state, chunk)
 
     return run if longest is None else run_or_skip

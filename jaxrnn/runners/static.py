@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxrnn import check
 from jaxrnn.keys import call_cell, step_key
@@ -20,7 +19,7 @@ def static_rnn(
     params: Any,
     inputs: Sequence[Any],
     *,
-    sequence_length: jax.Array | None = None,
+    sequence_length: ArrayLike | None = None,
     initial_state: Any | None = None,
     dtype: Any | None = None,
     reverse: bool = False,
@@ -78,5 +77,3 @@ def _run(cell, params, inputs, sequence_length, initial_state, dtype, reverse, k
         outputs[t] = zero_padding(step.valid, output)
         state = leave(step, state, new)
     return outputs, state
-
-

@@ -60,9 +60,7 @@ CONFIGS = {
             cell_config("BasicRNNCell", num_units=7),
         ],
     ),
-    "residual": unidirectional(
-        "ResidualWrapper", cell=cell_config("GRUCell", num_units=INPUT_SIZE)
-    ),
+    "residual": unidirectional("ResidualWrapper", cell=cell_config("GRUCell", num_units=INPUT_SIZE)),
     "bidirectional": {
         "runner": "bidirectional_dynamic_rnn",
         "cell_fw": cell_config("LSTMCell", num_units=6, use_peepholes=True),
@@ -98,17 +96,13 @@ def run_static(cells, inputs, lengths, initial):
 
 
 def run_bidirectional_dynamic(cells, inputs, lengths, initial):
-    (fw, bw), state = tf.nn.bidirectional_dynamic_rnn(
-        *cells, inputs, lengths, *initial, tf.float32
-    )
+    (fw, bw), state = tf.nn.bidirectional_dynamic_rnn(*cells, inputs, lengths, *initial, tf.float32)
     return {"/fw": fw, "/bw": bw}, state
 
 
 def run_bidirectional_static(cells, inputs, lengths, initial):
     steps = tf.unstack(inputs, axis=1)
-    outputs, state_fw, state_bw = tf.nn.static_bidirectional_rnn(
-        *cells, steps, *initial, tf.float32, lengths
-    )
+    outputs, state_fw, state_bw = tf.nn.static_bidirectional_rnn(*cells, steps, *initial, tf.float32, lengths)
     sizes = [cell.output_size for cell in cells]
     fw, bw = tf.split(tf.stack(outputs, axis=1), sizes, axis=-1)
     return {"/fw": fw, "/bw": bw}, (state_fw, state_bw)
@@ -169,9 +163,7 @@ def evaluate(config, run, arrays, case):
 
         fetches = {f"outputs{k}": y for k, y in outputs.items()}
         fetches.update({f"state/{i}": s for i, s in state.items()})
-        fetches.update(
-            {f"grad/{k}": g for k, g in zip(sources, gradients, strict=True)}
-        )
+        fetches.update({f"grad/{k}": g for k, g in zip(sources, gradients, strict=True)})
         session.run([v.assign(arrays[key]) for key, v in variables.items()])
         return session.run(fetches)
 
@@ -179,9 +171,7 @@ def evaluate(config, run, arrays, case):
 def check_same(dynamic, static):
     assert dynamic.keys() == static.keys()
     for key in dynamic:
-        np.testing.assert_allclose(
-            static[key], dynamic[key], rtol=1e-6, atol=1e-6, err_msg=key
-        )
+        np.testing.assert_allclose(static[key], dynamic[key], rtol=1e-6, atol=1e-6, err_msg=key)
 
 
 def check_clips(arrays):

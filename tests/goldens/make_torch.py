@@ -55,9 +55,7 @@ def run(module, inputs, lengths, initial):
     if lengths is None:
         outputs, state = module(inputs, state)
     else:
-        packed = pack_padded_sequence(
-            inputs, torch.tensor(lengths), batch_first=True, enforce_sorted=False
-        )
+        packed = pack_padded_sequence(inputs, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
         packed, state = module(packed, state)
         outputs, _ = pad_packed_sequence(packed, batch_first=True, total_length=TIME)
     return outputs, list(state) if isinstance(state, tuple) else [state]

@@ -1,0 +1,63 @@
+"""The surface: every public name documented, every example in a docstring or the README run, nothing private imported."""
+
+import doctest
+import importlib
+import inspect
+import pathlib
+import pkgutil
+import re
+
+import jax
+import pytest
+
+import jaxrnn
+
+ROOT = pathlib.Path(__file__).parent.parent
+MODULES = [importlib.import_module(m.name) for m in pkgutil.walk_packages(jaxrnn.__path__, "jaxrnn.")]
+CALLABLES = [name for name in jaxrnn.__all__ if callable(getattr(jaxrnn, name))]
+
+
+def test_all_lists_what_is_public():
+    public = {name for name in vars(jaxrnn) if not name.startswith("_") and not inspect.ismodule(getattr(jaxrnn, name))}
+    assert public <= set(jaxrnn.__all__)
+    assert all(hasattr(jaxrnn, name) for name in jaxrnn.__all__)
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_public_names_are_documented(name):
+    doc = inspect.getdoc(getattr(jaxrnn, name))
+    assert doc
+    assert "[" in doc or "any shape" in doc
+    if inspect.isfunction(getattr(jaxrnn, name)):
+        assert "Returns:" in doc or name in ("tanh", "sigmoid")
+
+
+@pytest.mark.parametrize("module", [jaxrnn, *MODULES], ids=lambda module: module.__name__)
+def test_examples_in_docstrings_run(module):
+    if module.__name__ != "jaxrnn.testing":  # its example takes a while, and tests/test_check_cell.py runs it
+        assert doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0
+
+
+def test_the_readme_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    namespace = {}
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+        for block in blocks:
+            exec(compile(block, "README.md", "exec"), namespace)
+
+
+def test_only_public_jax_is_imported():
+    for path in (ROOT / "jaxrnn").rglob("*.py"):
+        assert not re.search(r"jax\._src|jax\.experimental|jax\.interpreters", path.read_text()), path
+
+
+def test_the_runners_share_their_arguments():
+    dynamic, static = (inspect.signature(f).parameters for f in (jaxrnn.dynamic_rnn, jaxrnn.static_rnn))
+    assert list(dynamic) == [
+        "cell", "params", "inputs", "sequence_length", "initial_state", "dtype", "time_major", "swap_memory", "memory",
+        "chunk_size", "reverse", "resets", "key",
+    ]  # fmt: skip
+    assert [name for name in dynamic if name in static] == list(static)
+    for parameters in (dynamic, static):
+        assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name not in ("cell", "params", "inputs"))

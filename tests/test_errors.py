@@ -1,0 +1,144 @@
+"""Bad input is met by an error that says what was expected, what came and what to do, before XLA's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+
+CELL = jaxrnn.LSTMCell(5)
+KEY = jax.random.key(0)
+PARAMS = CELL.init(KEY, 3)
+INPUTS = jnp.ones((4, 7, 3))
+STEPS = [INPUTS[:, t] for t in range(7)]
+STATE = CELL.initial_state(4)
+IDS = jaxrnn.EmbeddingWrapper(CELL, 10, 3)
+
+
+def function(params, inputs, state):
+    """A cell."""
+    return inputs, state + inputs
+
+
+def dynamic(cell=CELL, params=PARAMS, inputs=INPUTS, **options):
+    return lambda: jaxrnn.dynamic_rnn(cell, params, inputs, **options)
+
+
+def static(cell=CELL, params=PARAMS, inputs=STEPS, **options):
+    return lambda: jaxrnn.static_rnn(cell, params, inputs, **options)
+
+
+def under_jit(call):
+    return lambda: jax.jit(call)()
+
+
+def both(**options):
+    return [dynamic(**options), static(**options), under_jit(dynamic(**options))]
+
+
+ROWS = [
+    # the cells
+    ([lambda: jaxrnn.LSTMCell(0)], ValueError, r"LSTMCell: expected num_units to be at least 1, got 0"),
+    ([lambda: jaxrnn.GRUCell(2.5)], TypeError, r"GRUCell: expected num_units to be an int, got a float: 2.5"),
+    ([lambda: jaxrnn.BasicRNNCell(-1)], ValueError, r"BasicRNNCell: expected num_units to be at least 1, got -1"),
+    ([lambda: jaxrnn.LSTMCell(2, num_proj=0)], ValueError, r"expected num_proj to be at least 1, got 0"),
+    ([lambda: jaxrnn.LSTMCell(2, cell_clip=0.0)], ValueError, r"expected cell_clip to be above 0, got 0.0. Leave it None"),
+    ([lambda: jaxrnn.LSTMCell(2, proj_clip=1.0)], ValueError, r"expected num_proj beside proj_clip=1.0, got num_proj=None"),
+    ([lambda: jaxrnn.MultiRNNCell([])], ValueError, r"MultiRNNCell: expected at least one cell, got an empty list"),
+    ([lambda: jaxrnn.MultiRNNCell(CELL)], TypeError, r"MultiRNNCell: expected a list or tuple of cells, got a LSTMCell"),
+    ([lambda: jaxrnn.MultiRNNCell([5])], TypeError, r"MultiRNNCell: expected a cell, got a int: 5"),
+    ([lambda: jaxrnn.MultiRNNCell([function])], TypeError, r"expected a cell with init and initial_state.*RNNCell"),
+    ([lambda: jaxrnn.ResidualWrapper(3)], TypeError, r"ResidualWrapper: expected a cell, got a int: 3"),
+    ([lambda: jaxrnn.DropoutWrapper(CELL, input_keep_prob=1.5)], ValueError,
+     r"DropoutWrapper: expected input_keep_prob to be in \[0, 1\], got 1.5. It is the probability to keep"),
+    ([lambda: jaxrnn.DropoutWrapper(CELL, state_keep_prob=-0.1)], ValueError, r"expected state_keep_prob to be in \[0, 1\]"),
+    ([lambda: jaxrnn.DropoutWrapper(CELL, output_keep_prob=np.nan)], ValueError, r"expected output_keep_prob to be in"),
+    ([lambda: jaxrnn.InputProjectionWrapper(CELL, 0)], ValueError, r"expected num_proj to be at least 1, got 0"),
+    ([lambda: jaxrnn.OutputProjectionWrapper(CELL, 0)], ValueError, r"expected output_size to be at least 1, got 0"),
+    ([lambda: jaxrnn.EmbeddingWrapper(CELL, 0, 3)], ValueError, r"expected embedding_classes to be at least 1, got 0"),
+    # what is run
+    (both(cell=7), TypeError, r"(static|dynamic)_rnn: expected a cell, got a int: 7. A cell is a jaxrnn cell or any function"),
+    (both(cell=jaxrnn.LSTMCell), TypeError, r"expected a cell, got the class LSTMCell. Make one: LSTMCell\(...\)"),
+    (both(cell=function), ValueError, r"function: expected an initial_state, got None. .*give a pytree of arrays \[B, ...\]"),
+    # inputs
+    ([dynamic(inputs=INPUTS[0, 0])], ValueError, r"inputs: expected \[B, T, ...\], got float32\[3\]. Add the missing"),
+    ([dynamic(inputs=INPUTS[0, 0], time_major=True)], ValueError, r"inputs: expected \[T, B, ...\], got float32\[3\]"),
+    ([dynamic(inputs=INPUTS[0])], ValueError, r"expected inputs of a step to be \[B, D\] \(of a sequence: \[B, T, D\]\), got"),
+    ([dynamic(inputs=INPUTS[..., None])], ValueError, r"got a step of float32\[4, 3, 1\]. Reshape the features to one axis"),
+    ([dynamic(inputs=())], ValueError, r"inputs: expected at least one array \[B, T, ...\], got none"),
+    ([dynamic(inputs="text")], TypeError, r"inputs: expected an array, got a str: 'text'"),
+    ([dynamic(inputs=(INPUTS, INPUTS[:, :5]))], ValueError, r"inputs\[1\]: expected the same time steps T in every leaf, 7 as"),
+    ([dynamic(inputs={"a": INPUTS, "b": INPUTS[:2]})], ValueError, r"inputs\['b'\]: expected the same batch size B .* got 2"),
+    ([dynamic(inputs=INPUTS.astype(jnp.int32)), static(inputs=[INPUTS[:, 0].astype(jnp.int32)])], TypeError,
+     r"LSTMCell\(.*expected floating inputs, got int32\[4, 3\]. Convert them, or wrap the cell in an EmbeddingWrapper"),
+    ([dynamic(cell=IDS, params=IDS.init(KEY))], TypeError, r"EmbeddingWrapper\(.*expected integer ids as inputs, got float32"),
+    ([dynamic(cell=IDS, params=IDS.init(KEY), inputs=jnp.ones((4, 7, 2), int))], ValueError,
+     r"expected the ids of a step to be \[B\] or \[B, 1\] \(of a sequence: \[B, T\]\), got a step of int32\[4, 2\]"),
+    ([static(inputs=INPUTS)], TypeError, r"static_rnn: expected inputs to be a list of T steps \[B, ...\], got float32.*dynamic_rnn"),
+    ([static(inputs=[])], ValueError, r"static_rnn: expected at least one step, got an empty list. dynamic_rnn takes T = 0"),
+    ([static(inputs=[INPUTS[:, 0], INPUTS[:2, 0]])], ValueError, r"static_rnn: expected every step like the first.* at step 1"),
+    ([static(inputs=[jnp.float32(1)])], ValueError, r"inputs: expected a step \[B, ...\], got float32\[\]. Add the batch axis"),
+    # lengths
+    (both(sequence_length=jnp.ones((4, 1), int)), ValueError, r"must be a vector \[B\].*expected shape \(4,\), got int32\[4, 1\]"),
+    (both(sequence_length=3), ValueError, r"sequence_length must be a vector \[B\] .* got int32\[\]"),
+    (both(sequence_length=jnp.ones(3, int)), ValueError, r"must be a vector \[B\] .*expected shape \(4,\), got int32\[3\]"),
+    (both(sequence_length=jnp.ones(4)), TypeError, r"sequence_length: expected integers, got float32\[4\]. Convert it with"),
+    (both(sequence_length=jnp.ones(4, bool)), TypeError, r"sequence_length: expected integers, got bool\[4\]"),
+    ([dynamic(sequence_length=np.array([1, 8, 7, 0])), static(sequence_length=np.array([1, 8, 7, 0])),
+      under_jit(dynamic(sequence_length=np.array([1, 8, 7, 0])))], ValueError,
+     r"sequence_length: expected lengths in \[0, T\] = \[0, 7\], got values from 0 to 8. Clip them"),
+    (both(sequence_length=np.array([1, -2, 7, 0])), ValueError, r"got values from -2 to 7. Clip them, or pad the inputs"),
+    # states
+    (both(initial_state=(jnp.zeros((4, 5)),)), ValueError, r"LSTMCell.*expected a state of the structure.*got.*Build it like"),
+    (both(initial_state=CELL.initial_state(3)), ValueError,
+     r"LSTMCell.*expected state.c of shape \(4, 5\), got shape \(3, 5\). Build it like cell.initial_state\(4\)"),
+    (both(initial_state=jax.tree.map(lambda s: s.astype(int), STATE)), TypeError,
+     r"expected state.c to be floating, got int32\[4, 5\]. Convert it"),
+    (both(initial_state=STATE, dtype=jnp.bfloat16), ValueError, r"initial_state.c: expected dtype bfloat16, as the argument"),
+    (both(cell=function, initial_state=jnp.zeros((2, 3))), ValueError, r"initial_state: expected \[B, ...\] with B = 4, got"),
+    (both(cell=lambda p, x, s: (s, x.astype(jnp.bfloat16)), initial_state=jnp.zeros((4, 3))), ValueError,
+     r"expected the new state to be float32\[4, 3\], as the state, got bfloat16\[4, 3\]. Cast it in the cell"),
+    (both(cell=lambda p, x, s: (s, (s, x)), initial_state=jnp.zeros((4, 3))), ValueError,
+     r"expected the new state to have the structure of the state.*A cell returns \(output, new_state\), in this order"),
+    # params
+    (both(params=jaxrnn.GRUCell(5).init(KEY, 3)), ValueError,
+     r"LSTMCell\(num_units=5.*the params are not this cell's. They have params\['recurrent_bias'\].*Pass what cell.init\(key, 3\)"),
+    (both(params={k: v for k, v in PARAMS.items() if k != "bias"}), ValueError, r"They lack params\['bias'\]. Pass what"),
+    (both(params=CELL.init(KEY, 2)), ValueError,
+     r"expected params\['kernel'\] of shape \(3, 20\) for inputs of size 3, got shape \(2, 20\). Pass what cell.init\(key, 3\)"),
+    (both(params=jaxrnn.LSTMCell(4).init(KEY, 3)), ValueError, r"LSTMCell\(num_units=5.*params\['bias'\] of shape \(20,\)"),
+    ([dynamic(params={**PARAMS, "bias": None})], ValueError, r"They lack params\['bias'\]"),
+    ([dynamic(params={**PARAMS, "bias": "zeros"})], TypeError, r"params\['bias'\]: expected an array, got a str"),
+    ([lambda: CELL(CELL.init(KEY, 2), INPUTS[:, 0], STATE)], ValueError, r"params\['kernel'\] of shape \(3, 20\)"),
+    ([lambda: CELL(PARAMS, INPUTS[:, 0], CELL.initial_state(3))], ValueError, r"expected state.c of shape \(4, 5\)"),
+    ([lambda: jaxrnn.MultiRNNCell([CELL, CELL])({"cell_0": PARAMS}, INPUTS[:, 0], (STATE, STATE))], ValueError,
+     r"MultiRNNCell.*They lack params\['cell_1'\]\['bias'\]"),
+    ([dynamic(cell=jaxrnn.ResidualWrapper(CELL))], ValueError,
+     r"ResidualWrapper.*expected inputs like the inner cell's outputs, \['float32\[4, 5\]'\], got \['float32\[4, 3\]'\]. Make"),
+    # options
+    ([dynamic(memory="disk")], ValueError,
+     r"memory: expected one of 'save', 'recompute', 'recursive', 'offload' or a jax.checkpoint policy, got 'disk'"),
+    ([dynamic(memory="recompute", swap_memory=True)], ValueError, r"swap_memory=True is memory='offload'.*got memory='recompute'"),
+    ([dynamic(chunk_size=0)], ValueError, r"chunk_size: expected at least 1 step, got 0. None lets the library choose"),
+    ([dynamic(chunk_size=2.0)], TypeError, r"chunk_size: expected an int or None, got a float: 2.0"),
+    ([dynamic(resets=jnp.zeros((4, 7)))], TypeError, r"resets: expected booleans, .* got float32\[4, 7\]. Convert with"),
+    ([dynamic(resets=jnp.zeros((7, 4), bool))], ValueError, r"resets: expected \[B, T\] = \[4, 7\], as the inputs, got bool\[7, 4\]"),
+    (both(key=jax.random.split(KEY, 2)), TypeError, r"key: expected one PRNG key, got key<fry>\[2\]. Make it with"),
+    (both(key=jnp.zeros(2)), TypeError, r"key: expected one PRNG key, got float32\[2\]"),
+    ([lambda: jaxrnn.bidirectional_dynamic_rnn(CELL, CELL, PARAMS, INPUTS),
+      lambda: jaxrnn.static_bidirectional_rnn(CELL, CELL, PARAMS, STEPS)], TypeError,
+     r"params: expected a pair \(forward, backward\), got a dict"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("calls", "error", "text"), ROWS, ids=[f"{i}-{row[2][:30]}" for i, row in enumerate(ROWS)])
+def test_bad_input_is_named(calls, error, text):
+    for call in calls:
+        with pytest.raises(error, match=text):
+            call()
+
+
+def test_good_input_is_not():
+    for call in [*both(), *both(sequence_length=np.array([7, 0, 1, 2])), *both(initial_state=STATE, dtype=jnp.float32)]:
+        call()
