@@ -19,16 +19,16 @@ import pathlib
 import signal
 import sys
 import threading
-import time
 from pydoc_data.topics import topics
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jaxrnn
 import numpy as np
 import optax
 from jax import lax
+
+import jaxrnn
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
 parser.add_argument("--text", help="a text file in UTF-8, instead of Python's documentation")
@@ -215,7 +215,9 @@ def restore(path: pathlib.Path, training: Training) -> tuple[Training, dict]:
         return jnp.asarray(array)
 
     with np.load(path) as file:
-        return jax.tree_util.tree_map_with_path(stored, training), {name: file[name].tolist() for name in ("losses", "held_out")}
+        return jax.tree_util.tree_map_with_path(stored, training), {
+            name: file[name].tolist() for name in ("losses", "held_out")
+        }
 
 
 def draw(path: pathlib.Path, history: dict, ngrams: list[float]) -> None:
@@ -284,3 +286,18 @@ def main(settings: dict) -> None:
     history = {"losses": [], "held_out": []}
     if settings["resume"]:
         training, history = restore(out / "checkpoint.npz", training)
+
+    stop = threading.Event()  # Ctrl-C lets the step end: the half-done one owns the arrays that a checkpoint needs
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    first, steps, size = int(training.step) + 1, settings["steps"], {"batch": settings["batch"], "window": settings["window"]}
+    for step in range(first, steps + 1):
+        training, loss = train_step(training, train_text, cell=cell, optimizer=optimizer, **size)
+        history["losses"].append(loss)
+        evaluated = step == steps or step % max(1, steps // settings["evaluations"]) == 0
+        if evaluated:
+            bits = evaluate(training.params, held_out_text, cell=cell, batch=HELD_OUT_STREAMS, window=settings["window"])
+            history["held_out"].append((step, float(bits)))
+        if evaluated or stop.is_set():
+            save(out / "checkpoint.npz", training, settings, history)
+        if stop.is_set():
+            sys.exit(f"\nstopped after step {step}; --resume goes on from there")

@@ -1,6 +1,6 @@
 """TF1's recurrent network runners and cells as pure JAX functions: exact, small in memory, fast, plain."""
 
-from jaxrnn import memory, testing
+from jaxrnn import interop, memory, testing
 from jaxrnn.activation import activate, sigmoid, tanh
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.basic import BasicRNNCell
@@ -32,6 +32,7 @@ __all__ = [
     "activate",
     "bidirectional_dynamic_rnn",
     "dynamic_rnn",
+    "interop",
     "memory",
     "sigmoid",
     "static_bidirectional_rnn",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jax.typing import ArrayLike
 
 from jaxrnn import check
 from jaxrnn.keys import call_cell, step_key
