@@ -19,6 +19,7 @@ import pathlib
 import signal
 import sys
 import threading
+import time
 from pydoc_data.topics import topics
 from typing import Any, NamedTuple
 
@@ -83,6 +84,7 @@ def make_cell(classes: int, units: int, layers: int, embedding: int) -> jaxrnn.R
 
 
 def make_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """AdamW with clipped gradients; the rate warms up, then falls to zero along a cosine."""
     rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(50, steps // 2), steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
 
@@ -254,50 +256,94 @@ def draw(path: pathlib.Path, history: dict, ngrams: list[float]) -> None:
     print(f"wrote {path}")
 
 
-def report(step: int, steps: int, text: str, keep: bool) -> None:
-    """The progress bar, one line that is written over; where that cannot be, a new line when there is news to keep."""
+def report(step: int, steps: int, history: dict, speed: float, left: float, keep: bool) -> None:
+    """The progress bar: one line that is written over or, where that cannot be, a new one when there is news to keep."""
     over = sys.stdout.isatty()
     if over or keep:
         bar = "#" * (20 * step // steps)
-        print(f"{chr(13) * over}[{bar:.<20}] step {step}/{steps}  {text}", end="" if over else "\n", flush=True)
+        held_out = f"{history['held_out'][-1][1]:.3f}" if history["held_out"] else "-----"
+        bits = f"bits per character: {np.mean(history['losses'][-10:]):.3f} training, {held_out} held out"
+        clock = f"{speed / 1000:4.1f}k characters/s  {int(left) // 60}:{int(left) % 60:02} left "
+        end = "" if over and step < steps else "\n"
+        print(f"{chr(13) * over}[{bar:.<20}] {step:>{len(str(steps))}}/{steps}  {bits}  {clock}", end=end, flush=True)
 
 
 # ---- the run
 
 
+def train(training: Training, history: dict, train_text: jax.Array, held_out_text: jax.Array, cell: Any, settings: dict):
+    """Runs the steps that are left; evaluates and saves now and then, and when Ctrl-C stops it."""
+    checkpoint, steps = pathlib.Path(settings["out"]) / "checkpoint.npz", settings["steps"]
+    batch, window = settings["batch"], settings["window"]
+    optimizer = make_optimizer(settings["learning_rate"], steps)
+    stop = threading.Event()  # a step gives its arrays away, so a checkpoint has to wait for its end
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+
+    first, losses = int(training.step) + 1, history["losses"]
+    for step in range(first, steps + 1):
+        training, loss = train_step(training, train_text, cell=cell, optimizer=optimizer, batch=batch, window=window)
+        losses.append(loss)
+        if step == first:
+            loss.block_until_ready()  # by now all is compiled
+            began = time.perf_counter()
+        evaluated = step % max(1, steps // settings["evaluations"]) == 0 or step == steps
+        if evaluated:
+            bits = evaluate(training.params, held_out_text, cell=cell, batch=HELD_OUT_STREAMS, window=window)
+            history["held_out"].append((step, float(bits)))
+        if evaluated or stop.is_set():
+            save(checkpoint, training, settings, history)
+        if stop.is_set():
+            sys.exit(f"\nstopped after step {step}; --resume goes on from there")
+        if step > first and (evaluated or step % 10 == 0):
+            losses[-10:] = map(float, losses[-10:])
+            seconds = (time.perf_counter() - began) / (step - first)
+            report(step, steps, history, speed=batch * window / seconds, left=(steps - step) * seconds, keep=evaluated)
+    return training
+
+
 def main(settings: dict) -> None:
+    """Reads, counts, trains, writes."""
     out = pathlib.Path(settings["out"])
     out.mkdir(parents=True, exist_ok=True)
-    text = read_text(settings["text"])
+    text, prompt = read_text(settings["text"]), settings["prompt"]
+    if not prompt or set(prompt) - set(text):
+        sys.exit("The prompt needs at least one character, and only such as the text has.")
     vocabulary, ids = np.unique(list(text), return_inverse=True)
     classes, held_out_from = len(vocabulary), len(ids) * 9 // 10
-    if len(ids) - held_out_from <= HELD_OUT_STREAMS * settings["window"]:
-        sys.exit(f"The text is too short: a tenth of it has to hold {HELD_OUT_STREAMS} windows.")
-    train_text, held_out_text = (jnp.asarray(part, jnp.int32) for part in (ids[:held_out_from], ids[held_out_from - 1 :]))
-    print(f"text: {len(ids)} characters of {classes} kinds, the last {len(ids) - held_out_from} held out")
+    if len(ids) - held_out_from < HELD_OUT_STREAMS * settings["window"]:
+        sys.exit(f"The text is too short: a tenth of it has to fill {HELD_OUT_STREAMS} windows.")
+    train_text = jnp.asarray(ids[:held_out_from], jnp.int32)
+    held_out_text = jnp.asarray(ids[held_out_from - 1 :], jnp.int32)  # from the character before the first to predict
+    print(f"text: {len(ids)} characters, {classes} different ones, the last {len(ids) - held_out_from} held out")
     ngrams = ngram_bits(ids, held_out_from, classes)
+    print("bits per character of n-gram models: " + ", ".join(f"{n}: {bits:.3f}" for n, bits in enumerate(ngrams, 1)))
 
     cell = make_cell(classes, settings["units"], settings["layers"], settings["embedding"])
-    optimizer = make_optimizer(settings["learning_rate"], settings["steps"])
     model_key, sample_key = jax.random.split(jax.random.key(settings["seed"]))
     params = cell.init(model_key, None)
-    print(f"model: {cell}, {sum(leaf.size for leaf in jax.tree.leaves(params))} parameters")
-    training = Training(params, optimizer.init(params), cell.initial_state(settings["batch"]), jnp.int32(0))
+    print(f"model: {settings['layers']} x {settings['units']} units, {sum(p.size for p in jax.tree.leaves(params))} parameters")
+    opt_state = make_optimizer(settings["learning_rate"], settings["steps"]).init(params)
+    training = Training(params, opt_state, cell.initial_state(settings["batch"]), jnp.int32(0))
     history = {"losses": [], "held_out": []}
     if settings["resume"]:
         training, history = restore(out / "checkpoint.npz", training)
+    training = train(training, history, train_text, held_out_text, cell, settings)
 
-    stop = threading.Event()  # Ctrl-C lets the step end: the half-done one owns the arrays that a checkpoint needs
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
-    first, steps, size = int(training.step) + 1, settings["steps"], {"batch": settings["batch"], "window": settings["window"]}
-    for step in range(first, steps + 1):
-        training, loss = train_step(training, train_text, cell=cell, optimizer=optimizer, **size)
-        history["losses"].append(loss)
-        evaluated = step == steps or step % max(1, steps // settings["evaluations"]) == 0
-        if evaluated:
-            bits = evaluate(training.params, held_out_text, cell=cell, batch=HELD_OUT_STREAMS, window=settings["window"])
-            history["held_out"].append((step, float(bits)))
-        if evaluated or stop.is_set():
-            save(out / "checkpoint.npz", training, settings, history)
-        if stop.is_set():
-            sys.exit(f"\nstopped after step {step}; --resume goes on from there")
+    prompt_ids = jnp.asarray(np.searchsorted(vocabulary, list(prompt)), jnp.int32)
+    written = sample(training.params, prompt_ids, sample_key, settings["temperature"], cell=cell, length=settings["sample"])
+    paragraph = prompt + "".join(vocabulary[np.asarray(written)])
+    (out / "sample.txt").write_text(paragraph + "\n", encoding="utf-8")
+    print(f"\n{paragraph}\n\nheld-out bits per character")
+    for n, bits in enumerate(ngrams, 1):
+        print(f"  {n}-gram  {bits:.3f}")
+    print(f"  LSTM    {history['held_out'][-1][1]:.3f}\n")
+    draw(out / "learning_curve.png", history, ngrams)
+
+
+if __name__ == "__main__":
+    options = vars(parser.parse_args())
+    if options["resume"]:
+        with np.load(pathlib.Path(options["out"]) / "checkpoint.npz") as file:
+            parser.set_defaults(**json.loads(str(file["settings"])))
+        options = vars(parser.parse_args())
+    main(options)

@@ -21,6 +21,10 @@ def floats_of_temporaries(time, batch, inputs, units, loss, **options):
     return compiled.memory_analysis().temp_size_in_bytes / (time * batch * units * 4)
 
 
+# Older XLA does not fuse the loss itself, outputs**2 and its sum, and takes T * B * H floats for it.
+UNFUSED_LOSS = 1.0 if jax.__version_info__ < (0, 10, 2) else 0.0
+
+
 def on_all_outputs(outputs, state):
     return (outputs**2).sum()
 
@@ -43,7 +47,7 @@ def on_the_last_state(outputs, state):
     ],
 )
 def test_bytes_with_a_loss_on_all_outputs(options, most):
-    assert floats_of_temporaries(4096, 8, 32, 64, on_all_outputs, **options) <= most
+    assert floats_of_temporaries(4096, 8, 32, 64, on_all_outputs, **options) <= most + UNFUSED_LOSS
 
 
 @pytest.mark.parametrize(("memory", "most"), [("recompute", 0.4), ("recursive", 0.2)])

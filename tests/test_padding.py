@@ -110,6 +110,24 @@ def test_any_chunk_size(chunk_size, x64):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), run(chunk_size), run(None))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_chunks_past_the_longest_row_are_not_run(reverse):
+    ran = []
+
+    def cell(params, inputs, state):
+        jax.debug.callback(lambda: ran.append(1))
+        return state, state + inputs
+
+    run = lambda lengths: jaxrnn.dynamic_rnn(
+        cell, {}, jnp.ones((2, 12, 1)), initial_state=jnp.zeros((2, 1)), sequence_length=lengths, chunk_size=3, reverse=reverse
+    )
+    for lengths, steps in (([4, 2], 6), ([0, 0], 0), ([12, 1], 12)):
+        ran.clear()
+        jax.block_until_ready(jax.jit(run)(jnp.array(lengths)))
+        jax.effects_barrier()
+        assert len(ran) == steps
+
+
 def test_time_major_is_a_transposition():
     cell = jaxrnn.LSTMCell(5)
     params = cell.init(jax.random.key(0), D)

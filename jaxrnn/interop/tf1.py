@@ -28,7 +28,8 @@ from jaxrnn.cells.gru import GRUCell
 from jaxrnn.cells.lstm import LSTMCell
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper
-from jaxrnn.interop.weights import Framework, Layout, inside, join, reorder, split, under
+from jaxrnn.interop.arrays import inside, join, reorder, split, under
+from jaxrnn.interop.weights import Framework, Layout
 
 
 def from_tf1(cell: Any, variables: Mapping[str, Any]) -> Any:
@@ -61,8 +62,8 @@ def from_tf1(cell: Any, variables: Mapping[str, Any]) -> Any:
       >>> variables = {"model/rnn/lstm_cell/kernel:0": rng.normal(size=(3 + 5, 4 * 5)).astype(np.float32),
       ...              "model/rnn/lstm_cell/bias:0": np.zeros(4 * 5, np.float32)}
       >>> params = jaxrnn.interop.from_tf1(jaxrnn.LSTMCell(num_units=5), variables)
-      >>> params["kernel"].shape, params["recurrent_kernel"].shape
-      ((3, 5), (5, 5))
+      >>> params["kernel"].shape, params["recurrent_kernel"].shape, float(params["bias"][5])
+      ((3, 20), (5, 20), 1.0)
     """
     return _TF1.from_weights(cell, variables)
 
@@ -115,7 +116,7 @@ def _read_lstm(cell, take):
     take = inside("lstm_cell/", take)
     i, j, f, o = split(take("bias"), 4)
     params = _rows(reorder(take("kernel"), "ijfo", "ifjo"), cell.output_size)
-    params["bias"] = join([i, f + float(cell.forget_bias), j, o])
+    params["bias"] = join([i, f + f.dtype.type(cell.forget_bias), j, o])
     if cell.use_peepholes:
         params.update({name: take(name) for name in _DIAGONALS})
     if cell.num_proj:
@@ -127,7 +128,7 @@ def _write_lstm(cell, params):
     i, f, g, o = split(params["bias"], 4)
     weights = {
         "kernel": reorder(_whole(params), "ifgo", "igfo"),
-        "bias": join([i, g, f - float(cell.forget_bias), o]),
+        "bias": join([i, g, f - f.dtype.type(cell.forget_bias), o]),
     }
     if cell.use_peepholes:
         weights.update({name: params[name] for name in _DIAGONALS})

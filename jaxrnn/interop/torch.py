@@ -28,7 +28,8 @@ from jaxrnn.cells.basic import BasicRNNCell
 from jaxrnn.cells.gru import GRUCell
 from jaxrnn.cells.lstm import LSTMCell
 from jaxrnn.cells.stack import MultiRNNCell
-from jaxrnn.interop.weights import Framework, Layout, join, zeros_like
+from jaxrnn.interop.arrays import join, zeros_like
+from jaxrnn.interop.weights import Framework, Layout
 
 
 def from_torch(cell: Any, state_dict: Mapping[str, Any]) -> Any:

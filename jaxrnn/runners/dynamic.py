@@ -52,8 +52,8 @@ def dynamic_rnn(
       params: the cell's params.
       inputs: an array or a pytree of arrays `[B, T, ...]`, or `[T, B, ...]` if time_major.
       sequence_length: integers `[B]`. At `t >= length` the output is zeros and the state is copied through; what the
-        padding holds, NaN too, reaches no value and no gradient. Chunks past the longest row are not run. Lengths out of
-        [0, T] are an error where they can be seen and are clipped under jit.
+        padding holds, NaN too, reaches no value and no gradient. Chunks past the longest row are not run (but under
+        "offload" they are). Lengths out of [0, T] are an error where they can be seen and are clipped under jit.
       initial_state: a pytree of arrays `[B, ...]`; None is the cell's own, zeros.
       dtype: the initial state's dtype if none is given; None is the dtype of params and inputs.
       time_major: whether time is the first axis of inputs, resets and outputs. States are always `[B, ...]`.
@@ -131,7 +131,7 @@ def _run(
     inputs = swap(inputs)
     one_step = jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), inputs)
     state = first_state(cell, params, one_step, initial_state, dtype, key_struct(key))
-    body = _chunk_body(cell, params, state, sequence_length, key, memory.keep, reverse)
+    body = _chunk_body(cell, params, state, sequence_length, key, memory, reverse)
     time = jnp.arange(jax.tree.leaves(inputs)[0].shape[0], dtype=jnp.int32)
     xs = (time, inputs, None if resets is None else swap(resets))
     state, outputs = _scan_steps(body, state, xs, chunk_size, memory, reverse)
@@ -156,9 +156,8 @@ def _scan_steps(body, state, xs, chunk_size, memory, reverse):
     return memory_modes.split_scan(chunks, rest, state, xs, chunk_size, reverse)
 
 
-def _chunk_body(cell, params, initial_state, sequence_length, key, keep, reverse):
+def _chunk_body(cell, params, initial_state, sequence_length, key, memory, reverse):
     """`(state, (t, inputs, resets)) -> (state, outputs)` for one chunk, leaves `[K, ...]`."""
-    longest = None if sequence_length is None else jnp.max(sequence_length, initial=0)
     flip = (lambda tree: jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)) if reverse else (lambda tree: tree)
 
     def run(state, chunk):
@@ -170,7 +169,7 @@ def _chunk_body(cell, params, initial_state, sequence_length, key, keep, reverse
             step_key=None if key is None else jax.vmap(fold_in, (None, 0))(key, time),
             run_key=key,
             start=None if resets is None else initial_state,
-            keep=keep,
+            keep=memory.keep,
         )
         outputs, state = run_chunk(cell, params, zero_padding(steps.valid, inputs), state, steps)
         return state, flip(zero_padding(steps.valid, outputs))
@@ -180,4 +179,7 @@ def _chunk_body(cell, params, initial_state, sequence_length, key, keep, reverse
         skip = lambda state, chunk: (state, jax.tree.map(lambda o: jnp.zeros(o.shape, o.dtype), outputs))
         return lax.cond(chunk[0][0] < longest, run, skip, state, chunk)
 
-    return run if longest is None else run_or_skip
+    if sequence_length is None or not memory.skip:
+        return run
+    longest = jnp.max(sequence_length, initial=0)
+    return run_or_skip
