@@ -76,7 +76,7 @@ class RNNCell:
     state_size: Any
     output_size: Any
 
-    def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> Params:
+    def init(self, key: jax.Array, input_size: Any, dtype: Any = jnp.float32) -> Params:
         """Params for inputs `[B, input_size]`."""
         raise NotImplementedError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ class MultiRNNCell(RNNCell):
       (4, 2)
     """
 
-    cells: tuple
+    cells: Sequence[Any]
 
     def __post_init__(self) -> None:
         check.cell_sequence(self.cells, "MultiRNNCell")

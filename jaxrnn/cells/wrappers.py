@@ -238,7 +238,7 @@ class EmbeddingWrapper(Wrapper):
         super().__post_init__()
         check.at_least_one(self, embedding_classes=self.embedding_classes, embedding_size=self.embedding_size)
 
-    def init(self, key, input_size=None, dtype=jnp.float32):
+    def init(self, key: jax.Array, input_size: Any = None, dtype: Any = jnp.float32) -> Any:
         """Params; the ids have no size, so input_size is not looked at."""
         k1, k2 = jax.random.split(key)
         shape = (self.embedding_classes, self.embedding_size)
