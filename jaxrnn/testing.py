@@ -213,7 +213,7 @@ def _check_dtypes(problem):
         result = jax.eval_shape(lambda p: _dynamic("save")(problem, p, _LENGTHS, False), point)
         for before, after in zip(jax.tree.leaves(point[2]), jax.tree.leaves(result[1]), strict=True):
             assert (before.shape, before.dtype) == (after.shape, after.dtype), (
-                f"{dtype.__name__}: the state goes from {before.dtype}{before.shape} to {after.dtype}{after.shape}"
+                f"{jnp.dtype(dtype)}: the state goes from {before.dtype}{before.shape} to {after.dtype}{after.shape}"
             )
 
 
