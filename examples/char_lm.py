@@ -31,7 +31,9 @@ from jax import lax
 
 import jaxrnn
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=(__doc__ or "").split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+)
 parser.add_argument("--text", help="a text file in UTF-8, instead of Python's documentation")
 parser.add_argument("--out", default="out/char_lm", help="where the results go")
 parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, with its settings")
@@ -244,7 +246,7 @@ def draw(path: pathlib.Path, history: dict, ngrams: list[float]) -> None:
         labels.append((bits, f"{n}-gram", "0.4"))
     height = 0.0
     for bits, label, color in sorted(labels):
-        height = max(bits, height * 1.045)  # the labels of lines that are close stand one above the other
+        height = max(bits, height * 1.07)  # the labels of lines that are close stand one above the other
         axes.text(steps[-1] * 1.01, height, f"{bits:.2f}  {label}", color=color, va="center")
     ticks = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7]
     axes.set(xlabel="training step", ylabel="bits per character", xlim=(0, steps[-1]), yscale="log")

@@ -15,7 +15,6 @@ import functools
 import os
 import pathlib
 import re
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,9 @@ import optax
 
 import jaxrnn
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=(__doc__ or "").split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+)
 parser.add_argument("--out", default="out/sequence_lengths", help="where the picture goes")
 parser.add_argument("--epochs", type=int, default=8, help="passes over the training names")
 parser.add_argument("--batch", type=int, default=64, help="B, names in a batch")
@@ -183,10 +184,12 @@ def draw(path, lengths, right):
     place = np.digitize(lengths, edges) - 1
     groups = [g for g in range(len(edges) - 1) if np.any(place == g)]
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for (title, hits), color in zip(right.items(), ["tab:red", "tab:blue", "0.5"], strict=True):
-        accuracy = [100 * np.mean(hits[place == g]) for g in groups]
-        axes.plot(groups, accuracy, color=color, marker="o", linewidth=2)
-        axes.text(groups[-1] + 0.12, accuracy[-1], title, color=color, va="center")
+    curves = {title: [100 * np.mean(hits[place == g]) for g in groups] for title, hits in right.items()}
+    height = -100.0
+    for title, color in sorted(zip(curves, ["tab:red", "tab:blue", "0.5"], strict=True), key=lambda item: curves[item[0]][-1]):
+        axes.plot(groups, curves[title], color=color, marker="o", linewidth=2)
+        height = max(curves[title][-1], height + 4)  # the labels of points that are close stand one above the other
+        axes.text(groups[-1] + 0.12, height, title, color=color, va="center")
     ticks = [f"{edges[g]}-{edges[g + 1] - 1}\n{np.sum(place == g)} names" for g in groups]
     axes.set_xticks(groups, ticks)
     axes.set(xlabel="letters in the name", ylabel="kind told right, % of held-out names", ylim=(0, 100))

@@ -1,0 +1,140 @@
+"""Every example as a reader runs it, with tiny settings; and the n-gram models that one of them is judged by."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+def command(name, *options):
+    return [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, options)]
+
+
+def environment():
+    flags = " --xla_backend_optimization_level=0"  # compile fast
+    return os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
+
+
+def run(name, *options):
+    done = subprocess.run(command(name, *options), env=environment(), capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def interrupt_while_training(name, *options):
+    """Runs an example until it has reported some steps, then presses Ctrl-C."""
+    with subprocess.Popen(command(name, *options), env=environment(), stdout=-1, stderr=-1, encoding="utf-8") as process:
+        for line in process.stdout:
+            if line.startswith("["):
+                process.send_signal(signal.SIGINT)
+                break
+        _, errors = process.communicate(timeout=120)
+    return errors
+
+
+# ---- book.py
+
+
+def test_the_book():
+    outputs = run("book.py")
+    book = json.loads((ROOT / "tests" / "goldens" / "book.json").read_text())
+    printed = np.array([[float(y) for y in line.split()[-5:]] for line in outputs.splitlines() if " t = " in line])
+    assert [line for line in outputs.splitlines() if line.startswith("page")]
+    tables = printed.reshape(4, 4, 2, 5)
+    table = np.array(book["outputs"])
+    padded = table.copy()
+    padded[1, 1] = 0
+    np.testing.assert_allclose(tables, [table, table, table, padded], atol=1e-6)
+
+
+# ---- sequence_lengths.py
+
+
+def test_sequence_lengths(tmp_path):
+    outputs = run("sequence_lengths.py", "--out", tmp_path, "--names", 400, "--epochs", 1, "--units", 8, "--embedding", 4)
+    changes = [float(line.split()[-1]) for line in outputs.splitlines() if line.strip().startswith("with ")]
+    assert changes == [0.0, 0.0]
+    assert "always function" in outputs
+    assert "wrote" in outputs or "matplotlib is not installed" in outputs
+
+
+# ---- char_lm.py
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A text of a few thousand characters, real words in an order that never repeats."""
+    words = (EXAMPLES / "char_lm.py").read_text().split()
+    order = np.random.default_rng(0).integers(len(words), size=2500)
+    path = tmp_path / "text.txt"
+    path.write_text(" ".join(words[i] for i in order), encoding="utf-8")
+    return path
+
+
+def tiny(text, out, *options):
+    sizes = {"steps": 600, "batch": 2, "window": 8, "units": 8, "embedding": 4, "evaluations": 30, "sample": 40}
+    named = [part for name, size in sizes.items() for part in (f"--{name}", size)]
+    return ["--text", text, "--out", out, "--prompt", "a", *named, *options]
+
+
+def arrays(path):
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files if name != "settings"}
+
+
+def test_char_lm_goes_on_to_the_same_numbers_after_ctrl_c(text, tmp_path):
+    outputs = run("char_lm.py", *tiny(text, tmp_path / "whole"))
+    assert "LSTM" in outputs
+    assert "3-gram" in outputs
+
+    message = interrupt_while_training("char_lm.py", *tiny(text, tmp_path / "parts"))
+    stopped = arrays(tmp_path / "parts" / "checkpoint.npz")
+    assert 0 < stopped[".step"] < 600
+    assert f"stopped after step {stopped['.step']}" in message
+
+    run("char_lm.py", "--out", tmp_path / "parts", "--resume")
+    whole, parts = arrays(tmp_path / "whole" / "checkpoint.npz"), arrays(tmp_path / "parts" / "checkpoint.npz")
+    assert whole.keys() == parts.keys()
+    for name in whole:
+        np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)
+    for name in ("sample.txt",):
+        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_ngram_models_are_distributions():
+    random, classes, longest = np.random.default_rng(0), 5, 4
+    text = np.minimum(random.geometric(0.4, size=300), classes) - 1
+    contexts = random.integers(classes, size=(50, longest - 1))  # most of them unseen at the longest
+    queries = np.array([[*context, c] for context in contexts for c in range(classes)])
+    for p in load("char_lm").kneser_ney(text, queries, classes):
+        assert p.min() > 0
+        np.testing.assert_allclose(p.reshape(50, classes).sum(axis=1), 1, rtol=1e-12)
+
+
+def test_the_ngram_models_are_kneser_neys():
+    """By counting, on a text short enough to count by hand."""
+    text, classes = np.array([0, 1, 0, 1, 2, 0, 1, 0]), 3
+    unigram, bigram = load("char_lm").kneser_ney(text, np.array([[0, 1]]), classes)
+    # Counts 4, 3, 1: one character was seen once, none twice; d = 2/3.
+    own = 3 - 2 / 3
+    np.testing.assert_allclose(unigram, (own + 2 / 3 * 3 / 3) / 8)
+    # Bigrams 01 x 3, 10 x 2, 12, 20: two seen once, one twice; d = 3/6. 0 is followed by 1 alone, three times.
+    # 1 has one character before it, 0 has two, 2 has one: two counts of one and one of two; d = 3/6.
+    lower = (1 - 1 / 2 + 1 / 2 * 3 / 3) / 4
+    np.testing.assert_allclose(bigram, (3 - 1 / 2 + 1 / 2 * 1 * lower) / 3)
