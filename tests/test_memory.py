@@ -139,18 +139,22 @@ def test_offloaded_states_are_whole_chunks_on_the_host():
     assert "<host>" not in str(jax.make_jaxpr(jax.grad(lambda p: jaxrnn.dynamic_rnn(cell, p, inputs)[0].sum()))(params))
 
 
-def test_no_mode_changes_a_value_or_a_gradient():
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_mode_changes_a_value_or_a_gradient(reverse):
+    """At 150 chunks, of which "recursive" nests three levels, none of them full."""
     cell = jaxrnn.MultiRNNCell([jaxrnn.LSTMCell(16), jaxrnn.GRUCell(8)])
-    params, inputs = cell.init(jax.random.key(0), 4), jax.random.normal(jax.random.key(1), (3, 600, 4))
+    params, inputs = cell.init(jax.random.key(0), 4), jax.random.normal(jax.random.key(1), (3, 601, 4))
+    lengths, resets = jnp.array([601, 0, 333]), jax.random.bernoulli(jax.random.key(2), 0.01, (3, 601))
 
-    def run(memory, chunk_size):
-        loss = lambda p: (jaxrnn.dynamic_rnn(cell, p, inputs, memory=memory, chunk_size=chunk_size)[0] ** 2).sum()
-        return jax.jit(jax.value_and_grad(loss))(params)
+    def run(memory):
+        options = {"sequence_length": lengths, "resets": resets, "reverse": reverse, "memory": memory, "chunk_size": 4}
+        loss = lambda p, x: (jaxrnn.dynamic_rnn(cell, p, x, **options)[0] ** 2).sum()
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(params, inputs)
 
-    want = run("save", None)
-    for memory in ("recompute", "recursive", "offload", POLICIES.dots_saveable):
-        got = run(memory, 4)  # 150 chunks: recursive nests three levels
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), got, want)
+    want = run("save")
+    others = ("recursive",) if reverse else ("recompute", "recursive", "offload", POLICIES.dots_saveable)
+    for memory in others:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), run(memory), want)
 
 
 @pytest.mark.parametrize(("time", "batch", "size"), [(128, 32, 16), (28, 150, 4), (4096, 8, 64), (7, 1, 7), (1009, 8, 64)])
