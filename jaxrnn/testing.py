@@ -59,10 +59,10 @@ def check_cell(
     with jax.enable_x64(True):
         problem = _problem(cell, input_size, params, inputs, initial_state, key)
         want = _value_and_grads(_by_hand, problem, reverse=False)
-        _check_runners(problem, want)
         _check_finite_differences(problem, want)
-        _check_padding(problem)
         _check_rows(problem)
+        _check_runners(problem, want)
+        _check_padding(problem)
         _check_vmap(problem)
         _check_dtypes(problem)
         _check_traces(problem)

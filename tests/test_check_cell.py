@@ -105,7 +105,7 @@ remembers.calls = 0
     [
         (leaks_between_rows, "rows of the batch"),
         (wrong_derivative, "finite difference"),
-        (remembers, "by hand"),
+        (remembers, "finite difference"),
     ],
 )
 def test_bad_cells_do_not(cell, message):
