@@ -1,21 +1,22 @@
 """Weights of TensorFlow 1.
 
-The names and the gate orders below are those of the variables that `tf.compat.v1` of TF 2.15.1 makes; those of the three
-projection and embedding wrappers follow from the source of `tf.contrib.rnn`
-(tensorflow/contrib/rnn/python/ops/core_rnn_cell.py) in the same way.
+    cell                       names under the cell's scope               TF1's shape         TF1's gates -> jaxrnn's
+    BasicRNNCell               basic_rnn_cell/kernel, bias                [D+H, H], [H]
+    LSTMCell                   lstm_cell/kernel, bias                     [D+P, 4H], [4H]     i,j,f,o -> i,f,g,o
+                               lstm_cell/w_i_diag, w_f_diag, w_o_diag     [H]
+                               lstm_cell/projection/kernel                [H, P]
+    GRUCell                    gru_cell/gates/kernel, bias                [D+H, 2H], [2H]     r,u -> r,u,-
+                               gru_cell/candidate/kernel, bias            [D+H, H], [H]       n -> -,-,n
+    MultiRNNCell               multi_rnn_cell/cell_0/..., cell_1/...
+    InputProjectionWrapper     input_projection_wrapper/kernel, bias      [D, P], [P]
+    OutputProjectionWrapper    output_projection_wrapper/kernel, bias     [H, P], [P]
+    EmbeddingWrapper           embedding_wrapper/embedding                [V, E]
+    a pair of cells            fw/..., bw/...
 
-    cell                      names under the cell's scope                           TF1's shape and order -> jaxrnn's
-    BasicRNNCell              basic_rnn_cell/kernel, bias                            [D+H, H], [H]
-    LSTMCell                  lstm_cell/kernel, bias                                 [D+P, 4H], [4H]   i,j,f,o -> i,f,g,o
-                              lstm_cell/w_i_diag, w_f_diag, w_o_diag                 [H]
-                              lstm_cell/projection/kernel                            [H, P]
-    GRUCell                   gru_cell/gates/kernel, gates/bias                      [D+H, 2H], [2H]   r,u \\
-                              gru_cell/candidate/kernel, candidate/bias              [D+H, H], [H]     n   -> r,u,n
-    MultiRNNCell              multi_rnn_cell/cell_0/..., cell_1/...
-    InputProjectionWrapper    input_projection_wrapper/kernel, bias, ...             [D, P], [P]
-    OutputProjectionWrapper   output_projection_wrapper/kernel, bias, ...            [H, P], [P]
-    EmbeddingWrapper          embedding_wrapper/embedding, ...                       [V, E]
-    a pair of cells           fw/..., bw/...
+The last three wrappers have their cell's names in their own scope, `input_projection_wrapper/gru_cell/...`; DropoutWrapper and
+ResidualWrapper add none. Names and orders are those of the variables that `tf.compat.v1` of TF 2.15.1 makes, but for these
+three wrappers, which it lacks: theirs are from the source of TF 1's
+tensorflow/contrib/rnn/python/ops/core_rnn_cell.py.
 """
 
 from __future__ import annotations
