@@ -38,9 +38,9 @@ parser.add_argument("--text", help="a text file in UTF-8, instead of Python's do
 parser.add_argument("--out", default="out/char_lm", help="where the results go")
 parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, with its settings")
 parser.add_argument("--steps", type=int, default=1500, help="training steps")
-parser.add_argument("--batch", type=int, default=32, help="B, parallel streams")
+parser.add_argument("--batch", type=int, default=16, help="B, parallel streams")
 parser.add_argument("--window", type=int, default=64, help="K, characters a stream and step")
-parser.add_argument("--units", type=int, default=256, help="H, in each LSTM layer")
+parser.add_argument("--units", type=int, default=320, help="H, in each LSTM layer")
 parser.add_argument("--layers", type=int, default=1, help="LSTM layers")
 parser.add_argument("--embedding", type=int, default=64, help="size of a character's embedding")
 parser.add_argument("--learning-rate", type=float, default=1.6e-2, help="at its peak; a warm-up first, then a cosine to 0")
@@ -48,7 +48,7 @@ parser.add_argument("--evaluations", type=int, default=15, help="held-out evalua
 parser.add_argument("--seed", type=int, default=0, help="of the first params and of the sample")
 parser.add_argument("--prompt", default="The ", help="what the sample begins with")
 parser.add_argument("--sample", type=int, default=700, help="characters to sample")
-parser.add_argument("--temperature", type=float, default=0.7, help="of the sample: 1 is the model's own, towards 0 is greedy")
+parser.add_argument("--temperature", type=float, default=0.6, help="of the sample: 1 is the model's own, towards 0 is greedy")
 
 HELD_OUT_STREAMS = 8  # streams of the held-out text: few, since each begins without a memory
 
@@ -88,7 +88,7 @@ def make_cell(classes: int, units: int, layers: int, embedding: int) -> jaxrnn.R
 def make_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """AdamW with clipped gradients; the rate warms up, then falls to zero along a cosine."""
     rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(50, steps // 2), steps)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, b2=0.99, weight_decay=0.1))
 
 
 class Training(NamedTuple):
@@ -186,8 +186,8 @@ def kneser_ney(text: np.ndarray, queries: np.ndarray, classes: int) -> list[np.n
     for n in range(1, queries.shape[1] + 1):
         query = codes(queries[:, -n:])
         probabilities.append(interpolate(lower, query, *np.unique(grams(n), return_counts=True)))
-        contexts_of = np.unique(grams(n + 1)) % classes**n  # a gram stands here once for every character seen before it
-        lower = interpolate(lower, query, *np.unique(contexts_of, return_counts=True))
+        preceded = np.unique(grams(n + 1)) % classes**n  # each n-gram once for every different character seen before it
+        lower = interpolate(lower, query, *np.unique(preceded, return_counts=True))
     return probabilities
 
 
@@ -213,15 +213,14 @@ def restore(path: pathlib.Path, training: Training) -> tuple[Training, dict]:
     """`training` with the checkpoint's arrays, and the history of the run so far."""
 
     def stored(place, leaf):
-        array = file[jax.tree_util.keystr(place)]
-        if array.shape != leaf.shape:
-            sys.exit(f"{path} is of another model, batch or text: it has {array.shape} where {leaf.shape} is needed.")
+        array = file.get(jax.tree_util.keystr(place))
+        if array is None or array.shape != leaf.shape:
+            sys.exit(f"{path} is of another model, batch or text: look at {jax.tree_util.keystr(place)}.")
         return jnp.asarray(array)
 
     with np.load(path) as file:
-        return jax.tree_util.tree_map_with_path(stored, training), {
-            name: file[name].tolist() for name in ("losses", "held_out")
-        }
+        history = {name: file[name].tolist() for name in ("losses", "held_out")}
+        return jax.tree_util.tree_map_with_path(stored, training), history
 
 
 def draw(path: pathlib.Path, history: dict, ngrams: list[float]) -> None:
@@ -235,10 +234,11 @@ def draw(path: pathlib.Path, history: dict, ngrams: list[float]) -> None:
     import matplotlib.pyplot as plt
 
     losses, (steps, held_out) = history["losses"], np.array(history["held_out"]).T
-    training = [np.mean(losses[int(a) : int(b)]) for a, b in zip([0, *steps], steps, strict=False)]
+    starts = np.array([0, *steps[:-1]])
+    training = [np.mean(losses[int(a) : int(b)]) for a, b in zip(starts, steps, strict=True)]
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     axes.plot(np.arange(1, len(losses) + 1), losses, color="tab:blue", alpha=0.25, linewidth=0.8)
-    axes.plot(steps, training, color="tab:blue")
+    axes.plot((starts + steps) / 2, training, color="tab:blue")
     axes.plot(steps, held_out, color="tab:red", linewidth=2)
     labels = [(training[-1], "LSTM, training", "tab:blue"), (held_out[-1], "LSTM, held-out", "tab:red")]
     for n, bits in enumerate(ngrams, 1):
@@ -246,12 +246,12 @@ def draw(path: pathlib.Path, history: dict, ngrams: list[float]) -> None:
         labels.append((bits, f"{n}-gram", "0.4"))
     height = 0.0
     for bits, label, color in sorted(labels):
-        height = max(bits, height * 1.07)  # the labels of lines that are close stand one above the other
+        height = max(bits, height * 1.06)  # the labels of lines that are close stand one above the other
         axes.text(steps[-1] * 1.01, height, f"{bits:.2f}  {label}", color=color, va="center")
     ticks = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7]
     axes.set(xlabel="training step", ylabel="bits per character", xlim=(0, steps[-1]), yscale="log")
-    axes.set_ylim(0.95 * min(*training, *held_out), 1.05 * max(losses))
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
+    axes.set_ylim(0.9 * min(*training, *held_out), 1.05 * max(losses))
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
@@ -273,46 +273,46 @@ def report(step: int, steps: int, history: dict, speed: float, left: float, keep
 # ---- the run
 
 
-def train(training: Training, history: dict, train_text: jax.Array, held_out_text: jax.Array, cell: Any, settings: dict):
+def train(training: Training, history: dict, train_text, held_out_text, cell, optimizer, settings) -> Training:
     """Runs the steps that are left; evaluates and saves now and then, and when Ctrl-C stops it."""
-    checkpoint, steps = pathlib.Path(settings["out"]) / "checkpoint.npz", settings["steps"]
-    batch, window = settings["batch"], settings["window"]
-    optimizer = make_optimizer(settings["learning_rate"], steps)
-    stop = threading.Event()  # a step gives its arrays away, so a checkpoint has to wait for its end
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
-
-    first, losses = int(training.step) + 1, history["losses"]
+    checkpoint, steps, first = pathlib.Path(settings.out) / "checkpoint.npz", settings.steps, int(training.step) + 1
+    evaluate_every, losses, began = max(1, steps // settings.evaluations), history["losses"], time.perf_counter()
+    stop = threading.Event()  # a step gives its arrays away: a checkpoint has to wait for its end
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     for step in range(first, steps + 1):
-        training, loss = train_step(training, train_text, cell=cell, optimizer=optimizer, batch=batch, window=window)
+        training, loss = train_step(
+            training, train_text, cell=cell, optimizer=optimizer, batch=settings.batch, window=settings.window
+        )
         losses.append(loss)
         if step == first:
-            loss.block_until_ready()  # by now all is compiled
-            began = time.perf_counter()
-        evaluated = step % max(1, steps // settings["evaluations"]) == 0 or step == steps
-        if evaluated:
-            bits = evaluate(training.params, held_out_text, cell=cell, batch=HELD_OUT_STREAMS, window=window)
+            loss.block_until_ready()
+            began = time.perf_counter()  # what came before was mostly compilation
+        news = step % evaluate_every == 0 or step == steps
+        if news:
+            bits = evaluate(training.params, held_out_text, cell=cell, batch=HELD_OUT_STREAMS, window=settings.window)
             history["held_out"].append((step, float(bits)))
-        if evaluated or stop.is_set():
-            save(checkpoint, training, settings, history)
+        if news or stop.is_set():
+            save(checkpoint, training, vars(settings), history)
         if stop.is_set():
             sys.exit(f"\nstopped after step {step}; --resume goes on from there")
-        if step > first and (evaluated or step % 10 == 0):
+        if step > first and (news or step % 10 == 0):
             losses[-10:] = map(float, losses[-10:])
             seconds = (time.perf_counter() - began) / (step - first)
-            report(step, steps, history, speed=batch * window / seconds, left=(steps - step) * seconds, keep=evaluated)
+            report(step, steps, history, settings.batch * settings.window / seconds, (steps - step) * seconds, news)
+    signal.signal(signal.SIGINT, before)
     return training
 
 
-def main(settings: dict) -> None:
+def main(settings: argparse.Namespace) -> None:
     """Reads, counts, trains, writes."""
-    out = pathlib.Path(settings["out"])
+    out = pathlib.Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    text, prompt = read_text(settings["text"]), settings["prompt"]
-    if not prompt or set(prompt) - set(text):
+    text = read_text(settings.text)
+    if not settings.prompt or set(settings.prompt) - set(text):
         sys.exit("The prompt needs at least one character, and only such as the text has.")
     vocabulary, ids = np.unique(list(text), return_inverse=True)
     classes, held_out_from = len(vocabulary), len(ids) * 9 // 10
-    if len(ids) - held_out_from < HELD_OUT_STREAMS * settings["window"]:
+    if len(ids) - held_out_from < HELD_OUT_STREAMS * settings.window:
         sys.exit(f"The text is too short: a tenth of it has to fill {HELD_OUT_STREAMS} windows.")
     train_text = jnp.asarray(ids[:held_out_from], jnp.int32)
     held_out_text = jnp.asarray(ids[held_out_from - 1 :], jnp.int32)  # from the character before the first to predict
@@ -320,20 +320,20 @@ def main(settings: dict) -> None:
     ngrams = ngram_bits(ids, held_out_from, classes)
     print("bits per character of n-gram models: " + ", ".join(f"{n}: {bits:.3f}" for n, bits in enumerate(ngrams, 1)))
 
-    cell = make_cell(classes, settings["units"], settings["layers"], settings["embedding"])
-    model_key, sample_key = jax.random.split(jax.random.key(settings["seed"]))
+    cell = make_cell(classes, settings.units, settings.layers, settings.embedding)
+    optimizer = make_optimizer(settings.learning_rate, settings.steps)
+    model_key, sample_key = jax.random.split(jax.random.key(settings.seed))
     params = cell.init(model_key, None)
-    print(f"model: {settings['layers']} x {settings['units']} units, {sum(p.size for p in jax.tree.leaves(params))} parameters")
-    opt_state = make_optimizer(settings["learning_rate"], settings["steps"]).init(params)
-    training = Training(params, opt_state, cell.initial_state(settings["batch"]), jnp.int32(0))
+    print(f"model: {settings.layers} x {settings.units} units, {sum(p.size for p in jax.tree.leaves(params))} parameters")
+    training = Training(params, optimizer.init(params), cell.initial_state(settings.batch), jnp.int32(0))
     history = {"losses": [], "held_out": []}
-    if settings["resume"]:
+    if settings.resume:
         training, history = restore(out / "checkpoint.npz", training)
-    training = train(training, history, train_text, held_out_text, cell, settings)
+    training = train(training, history, train_text, held_out_text, cell, optimizer, settings)
 
-    prompt_ids = jnp.asarray(np.searchsorted(vocabulary, list(prompt)), jnp.int32)
-    written = sample(training.params, prompt_ids, sample_key, settings["temperature"], cell=cell, length=settings["sample"])
-    paragraph = prompt + "".join(vocabulary[np.asarray(written)])
+    prompt = jnp.asarray(np.searchsorted(vocabulary, list(settings.prompt)), jnp.int32)
+    written = sample(training.params, prompt, sample_key, settings.temperature, cell=cell, length=settings.sample)
+    paragraph = settings.prompt + "".join(vocabulary[np.asarray(written)])
     (out / "sample.txt").write_text(paragraph + "\n", encoding="utf-8")
     print(f"\n{paragraph}\n\nheld-out bits per character")
     for n, bits in enumerate(ngrams, 1):
@@ -343,9 +343,9 @@ def main(settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    options = vars(parser.parse_args())
-    if options["resume"]:
-        with np.load(pathlib.Path(options["out"]) / "checkpoint.npz") as file:
+    options = parser.parse_args()
+    if options.resume:
+        with np.load(pathlib.Path(options.out) / "checkpoint.npz") as file:
             parser.set_defaults(**json.loads(str(file["settings"])))
-        options = vars(parser.parse_args())
+        options = parser.parse_args()
     main(options)

@@ -15,40 +15,57 @@ ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 
-def command(name, *options):
-    return [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, options)]
+@pytest.fixture
+def start(tmp_path):
+    """Starts an example as a process of its own, in an environment that has no matplotlib."""
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    compile_fast = " --xla_backend_optimization_level=0"
+    extra = {"PYTHONPATH": paths, "XLA_FLAGS": compile_fast, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
+
+    def start(name, *options):
+        command = [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, options)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=os.environ | extra, stdout=pipe, stderr=pipe, encoding="utf-8")
+
+    return start
 
 
-def environment():
-    flags = " --xla_backend_optimization_level=0"  # compile fast
-    return os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
+def finish(process):
+    """What the process prints until it ends."""
+    with process:
+        outputs, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return outputs
 
 
-def run(name, *options):
-    done = subprocess.run(command(name, *options), env=environment(), capture_output=True, encoding="utf-8", timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def interrupt(process):
+    """Waits until the process reports some training steps, then presses Ctrl-C; what it says of that."""
+    with process:
+        while not process.stdout.readline().startswith("["):
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        return process.communicate(timeout=120)[1]
 
 
-def interrupt_while_training(name, *options):
-    """Runs an example until it has reported some steps, then presses Ctrl-C."""
-    with subprocess.Popen(command(name, *options), env=environment(), stdout=-1, stderr=-1, encoding="utf-8") as process:
-        for line in process.stdout:
-            if line.startswith("["):
-                process.send_signal(signal.SIGINT)
-                break
-        _, errors = process.communicate(timeout=120)
-    return errors
+def flags(**options):
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 # ---- book.py
 
 
-def test_the_book():
-    outputs = run("book.py")
+def test_the_book(start):
+    outputs = finish(start("book.py"))
     book = json.loads((ROOT / "tests" / "goldens" / "book.json").read_text())
     printed = np.array([[float(y) for y in line.split()[-5:]] for line in outputs.splitlines() if " t = " in line])
-    assert [line for line in outputs.splitlines() if line.startswith("page")]
     tables = printed.reshape(4, 4, 2, 5)
     table = np.array(book["outputs"])
     padded = table.copy()
@@ -59,12 +76,19 @@ def test_the_book():
 # ---- sequence_lengths.py
 
 
-def test_sequence_lengths(tmp_path):
-    outputs = run("sequence_lengths.py", "--out", tmp_path, "--names", 400, "--epochs", 1, "--units", 8, "--embedding", 4)
-    changes = [float(line.split()[-1]) for line in outputs.splitlines() if line.strip().startswith("with ")]
+def test_sequence_lengths(start, tmp_path):
+    outputs = finish(start("sequence_lengths.py", *flags(out=tmp_path, names=400, epochs=1, units=8, embedding=4)))
+    changes = [float(line.split()[-1]) for line in outputs.splitlines() if line.startswith("  with ")]
     assert changes == [0.0, 0.0]
     assert "always function" in outputs
-    assert "wrote" in outputs or "matplotlib is not installed" in outputs
+    assert "matplotlib is not installed" in outputs
+
+
+def test_sequence_lengths_draws(tmp_path):
+    pytest.importorskip("matplotlib")
+    lengths = np.array([3, 4, 9, 30])
+    load("sequence_lengths").draw(tmp_path / "picture.png", lengths, dict.fromkeys("abc", lengths > 3))
+    assert (tmp_path / "picture.png").stat().st_size > 0
 
 
 # ---- char_lm.py
@@ -80,10 +104,9 @@ def text(tmp_path):
     return path
 
 
-def tiny(text, out, *options):
+def tiny(text, out):
     sizes = {"steps": 600, "batch": 2, "window": 8, "units": 8, "embedding": 4, "evaluations": 30, "sample": 40}
-    named = [part for name, size in sizes.items() for part in (f"--{name}", size)]
-    return ["--text", text, "--out", out, "--prompt", "a", *named, *options]
+    return flags(text=text, out=out, prompt="a", **sizes)
 
 
 def arrays(path):
@@ -91,30 +114,29 @@ def arrays(path):
         return {name: file[name] for name in file.files if name != "settings"}
 
 
-def test_char_lm_goes_on_to_the_same_numbers_after_ctrl_c(text, tmp_path):
-    outputs = run("char_lm.py", *tiny(text, tmp_path / "whole"))
+def test_char_lm_goes_on_to_the_same_numbers_after_ctrl_c(start, text, tmp_path):
+    outputs = finish(start("char_lm.py", *tiny(text, tmp_path / "whole")))
     assert "LSTM" in outputs
     assert "3-gram" in outputs
 
-    message = interrupt_while_training("char_lm.py", *tiny(text, tmp_path / "parts"))
+    message = interrupt(start("char_lm.py", *tiny(text, tmp_path / "parts")))
     stopped = arrays(tmp_path / "parts" / "checkpoint.npz")
     assert 0 < stopped[".step"] < 600
     assert f"stopped after step {stopped['.step']}" in message
 
-    run("char_lm.py", "--out", tmp_path / "parts", "--resume")
+    finish(start("char_lm.py", "--out", tmp_path / "parts", "--resume"))
     whole, parts = arrays(tmp_path / "whole" / "checkpoint.npz"), arrays(tmp_path / "parts" / "checkpoint.npz")
     assert whole.keys() == parts.keys()
     for name in whole:
         np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)
-    for name in ("sample.txt",):
-        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    assert (tmp_path / "parts" / "sample.txt").read_text() == (tmp_path / "whole" / "sample.txt").read_text()
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_char_lm_draws(tmp_path):
+    pytest.importorskip("matplotlib")
+    history = {"losses": [5.0, 4.0, 3.5, 3.0], "held_out": [(2, 4.5), (4, 3.5)]}
+    load("char_lm").draw(tmp_path / "picture.png", history, [4.5, 3.2, 3.1])
+    assert (tmp_path / "picture.png").stat().st_size > 0
 
 
 def test_the_ngram_models_are_distributions():
