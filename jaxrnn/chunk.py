@@ -109,7 +109,8 @@ class _Gates:
     """The gates and their derivative at every step of a chunk.
 
     `jax.linearize` gives the gates' values and their derivative as a pytree of arrays. Among these, `kept` (leaves
-    `[K, B, ...]`) has every distinct one once; those that are parameters or the state itself are not kept again.
+    `[K, B, ...]`) has every distinct one once. Those that are parameters or the state itself are not kept again, and those
+    that come from the parameters alone (a slice of the weights, say) are made again: K copies of weights would be large.
     """
 
     kept: list[jax.Array]
@@ -118,16 +119,30 @@ class _Gates:
 
 def _linearize_gates(cell, params, z, r, state) -> _Gates:
     """The gates at one step. Arrays are told apart by identity, which tracing keeps."""
-    value_and_map = jax.linearize(lambda z, r, s: cell.gates(params, z, r, s), z, r, state)
-    leaves, treedef = jax.tree.flatten(value_and_map)
+
+    def linearized(params, *args):
+        return jax.linearize(functools.partial(cell.gates, params), *args)
+
+    leaves, treedef = jax.tree.flatten(linearized(params, z, r, state))
+    varies = _varying(linearized, params, z, r, state)
     position = {id(leaf): i for i, leaf in reversed(list(enumerate(leaves)))}
     known = {id(leaf): i for i, leaf in enumerate(jax.tree.leaves((params, state)))}
-    new = [i for i, leaf in enumerate(leaves) if id(leaf) not in known and position[id(leaf)] == i]
-    source = [("known", known[id(a)]) if id(a) in known else ("kept", new.index(position[id(a)])) for a in leaves]
+    new = [i for i, leaf in enumerate(leaves) if varies[i] and id(leaf) not in known and position[id(leaf)] == i]
+
+    def source(i, leaf):
+        if id(leaf) in known:
+            return "known", known[id(leaf)]
+        return ("kept", new.index(position[id(leaf)])) if varies[i] else ("weights", i)
+
+    sources = [source(i, leaf) for i, leaf in enumerate(leaves)]
+    some_args = jax.eval_shape(lambda: (z, r, state))
 
     def rebuild(params, state, kept):
         arrays = {"known": jax.tree.leaves((params, state)), "kept": kept}
-        return jax.tree.unflatten(treedef, [arrays[where][i] for where, i in source])
+        if not all(where in arrays for where, _ in sources):
+            zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), some_args)
+            arrays["weights"] = jax.tree.leaves(linearized(params, *zeros))
+        return jax.tree.unflatten(treedef, [arrays[where][i] for where, i in sources])
 
     return _Gates([leaves[i] for i in new], rebuild)
 
@@ -197,6 +212,16 @@ def _weight_tangents(cell, params, dparams, z, states, gates):
 def _over_time(f: Callable) -> Callable:
     """`f(params, ...)` for all K steps at once."""
     return lambda params, *args: jax.vmap(functools.partial(f, params))(*args)
+
+
+def _varying(f: Callable, fixed: Any, *args: Any) -> list[bool]:
+    """For each leaf of `f(fixed, *args)`, whether it depends on any leaf of `args`."""
+    jaxpr = jax.make_jaxpr(f)(fixed, *args).jaxpr
+    varying = {id(v) for v in jaxpr.invars[len(jax.tree.leaves(fixed)) :]}
+    for eqn in jaxpr.eqns:
+        if any(id(v) in varying for v in eqn.invars):
+            varying |= {id(v) for v in eqn.outvars}
+    return [id(v) in varying for v in jaxpr.outvars]
 
 
 def _reads(f: Callable, params: Any) -> bool:
