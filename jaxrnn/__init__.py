@@ -12,7 +12,9 @@ from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, Outp
 from jaxrnn.keys import StepKey, step_key
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn, static_bidirectional_rnn
 from jaxrnn.runners.dynamic import dynamic_rnn
+from jaxrnn.runners.planner import memory_plans, plan_memory
 from jaxrnn.runners.static import static_rnn
+from jaxrnn.runners.truncated import StreamState, truncated_rnn
 
 __version__ = "0.1.0"
 
@@ -29,15 +31,19 @@ __all__ = [
     "RNNCell",
     "ResidualWrapper",
     "StepKey",
+    "StreamState",
     "activate",
     "bidirectional_dynamic_rnn",
     "dynamic_rnn",
     "interop",
     "memory",
+    "memory_plans",
+    "plan_memory",
     "sigmoid",
     "static_bidirectional_rnn",
     "static_rnn",
     "step_key",
     "tanh",
     "testing",
+    "truncated_rnn",
 ]

@@ -39,7 +39,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxrnn.keys import call_cell
 from jaxrnn.lengths import Steps, enter, leave
-from jaxrnn.memory import GATES, STATES, named
+from jaxrnn.memory.modes import GATES, STATES, named
 
 
 def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
@@ -49,11 +49,17 @@ def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tupl
 
 
 def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
-    """The chunk of a function: a scan whose states are named, so that the memory modes apply to it as well."""
+    """The chunk of a function: a scan whose states are named, so that the memory modes apply to it as well.
+
+    Where states go to the host, it is the first one of every chunk: step by step, many small transfers would wait in the
+    loop.
+    """
+    state = named(state, STATES) if steps.keep == "states" else state
 
     def one_step(state, item):
         x, step = item[0], steps.at(item[1])
-        state = named(enter(step, state), STATES)
+        state = enter(step, state)
+        state = named(state, STATES) if steps.keep == "gates" else state
         output, new = call_cell(cell, params, x, state, step.key)
         return leave(step, state, new), output
 

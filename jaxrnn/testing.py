@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxrnn.keys import as_step_key, call_cell, step_key
 from jaxrnn.lengths import select_rows
-from jaxrnn.memory import MODES
+from jaxrnn.memory.modes import MODES
 from jaxrnn.runners.dynamic import dynamic_rnn
 from jaxrnn.runners.static import static_rnn
 

@@ -118,7 +118,7 @@ ROWS = [
      r"ResidualWrapper.*expected inputs like the inner cell's outputs, \['float32\[4, 5\]'\], got \['float32\[4, 3\]'\]. Make"),
     # options
     ([dynamic(memory="disk")], ValueError,
-     r"memory: expected one of 'save', 'recompute', 'recursive', 'offload' or a jax.checkpoint policy, got 'disk'"),
+     r"memory: expected one of 'save', 'recompute', 'recursive', 'offload', a budget .*, got 'disk'"),
     ([dynamic(memory="recompute", swap_memory=True)], ValueError, r"swap_memory=True is memory='offload'.*got memory='recompute'"),
     ([dynamic(chunk_size=0)], ValueError, r"chunk_size: expected at least 1 step, got 0. None lets the library choose"),
     ([dynamic(chunk_size=2.0)], TypeError, r"chunk_size: expected an int or None, got a float: 2.0"),

@@ -13,7 +13,7 @@ from jaxrnn import check
 from jaxrnn.cell import RNNCell
 from jaxrnn.chunk import run_chunk
 from jaxrnn.keys import as_step_key, call_cell, fold_step
-from jaxrnn.memory import OUTPUTS, named
+from jaxrnn.memory.modes import OUTPUTS, named
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from jaxrnn.cells.initializers import glorot
 from jaxrnn.chunk import run_chunk
 from jaxrnn.keys import StepKey, as_step_key, call_cell, fold_step
 from jaxrnn.lengths import Steps
-from jaxrnn.memory import OUTPUTS, named
+from jaxrnn.memory.modes import OUTPUTS, named
 
 inner_output_size: Any = property(lambda self: self.cell.output_size)
 

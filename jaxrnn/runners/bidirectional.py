@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -27,7 +27,7 @@ def bidirectional_dynamic_rnn(
     dtype: Any | None = None,
     time_major: bool = False,
     swap_memory: bool = False,
-    memory: str | Callable = "save",
+    memory: Any = "save",
     chunk_size: int | None = None,
     resets: ArrayLike | None = None,
     key: jax.Array | None = None,
@@ -45,7 +45,9 @@ def bidirectional_dynamic_rnn(
       initial_state_fw, initial_state_bw: pytrees of arrays `[B, ...]`; None is the cell's own, zeros.
       resets: booleans `[B, T]`, True at the first step of an episode; the backward cell starts again at each one's last.
       key: a PRNG key; the forward cell runs with `jax.random.fold_in(key, 0)`, the backward one with `fold_in(key, 1)`.
-      sequence_length, dtype, time_major, swap_memory, memory, chunk_size: as for `dynamic_rnn`, for both directions.
+      memory: as for `dynamic_rnn`, for both directions, which share a budget in bytes half and half; a pair `(forward,
+        backward)` is one for each, such as two plans.
+      sequence_length, dtype, time_major, swap_memory, chunk_size: as for `dynamic_rnn`, for both directions.
 
     Returns:
       `((outputs_fw, outputs_bw), (state_fw, state_bw))`.
@@ -64,7 +66,9 @@ def bidirectional_dynamic_rnn(
     check.pair(params, "params")
     key_fw, key_bw = _two_keys(key)
 
-    def run(cell, params, initial_state, resets, key, reverse):
+    memory_fw, memory_bw = memory if isinstance(memory, tuple) else [_half(memory)] * 2
+
+    def run(cell, params, initial_state, resets, key, memory, reverse):
         return dynamic_rnn(
             cell,
             params,
@@ -81,9 +85,9 @@ def bidirectional_dynamic_rnn(
             key=key,
         )
 
-    outputs_fw, state_fw = run(cell_fw, params[0], initial_state_fw, resets, key_fw, False)
+    outputs_fw, state_fw = run(cell_fw, params[0], initial_state_fw, resets, key_fw, memory_fw, False)
     ends = None if resets is None else _episode_ends(jnp.asarray(resets), axis=0 if time_major else 1)
-    outputs_bw, state_bw = run(cell_bw, params[1], initial_state_bw, ends, key_bw, True)
+    outputs_bw, state_bw = run(cell_bw, params[1], initial_state_bw, ends, key_bw, memory_bw, True)
     return (outputs_fw, outputs_bw), (state_fw, state_bw)
 
 
@@ -132,6 +136,10 @@ def static_bidirectional_rnn(
     bw, state_bw = static_rnn(cell_bw, params[1], inputs, initial_state=initial_state_bw, key=key_bw, reverse=True, **shared)
     outputs = [jax.tree.map(lambda f, b: jnp.concatenate([f, b], axis=1), *pair) for pair in zip(fw, bw, strict=True)]
     return outputs, state_fw, state_bw
+
+
+def _half(memory):
+    return memory // 2 if check.is_budget(memory) else memory
 
 
 def _two_keys(key):

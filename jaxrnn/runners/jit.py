@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 import jax
 
@@ -19,10 +19,13 @@ def jit_by_value(run: Callable, cell: object, static: tuple[str, ...]) -> Callab
     A cell that cannot be hashed (a function object that holds arrays, say) has no value to go by: it runs as it is, to
     be compiled by the caller's own `jax.jit`.
     """
-    if isinstance(cell, Hashable):
-        try:
-            hash(cell)
-        except TypeError:
-            return run
-        return _jitted(run, static)
-    return run
+    return _jitted(run, static) if is_value(cell) else run
+
+
+def is_value(cell: object) -> bool:
+    """Whether equal cells can be told to be equal."""
+    try:
+        hash(cell)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""Every check of what a caller passed, and its error text: what was expected, what came, what to do.
+
+Shapes and dtypes are known while tracing, so the checks cost nothing at run time; only `lengths` looks at numbers, where it can
+see them.
+"""
+
+from jaxrnn.check.basics import arrays, describe, name_of
+from jaxrnn.check.cells import (
+    at_least_one,
+    cell_sequence,
+    features,
+    full_cell,
+    goes_with,
+    ids,
+    is_cell,
+    param_tree,
+    positive,
+    probabilities,
+    same_shapes,
+    stable_state,
+    state_tree,
+    step,
+)
+from jaxrnn.check.memory import (
+    budget,
+    budget_is_enough,
+    chunk_size,
+    host_layout,
+    is_budget,
+    levels,
+    loss,
+    made_for,
+    memory,
+    mode,
+    options,
+    whole_blocks,
+)
+from jaxrnn.check.runs import (
+    batch_of,
+    initial_state,
+    lengths,
+    pair,
+    prng_key,
+    resets,
+    same_steps,
+    sequence,
+    state_dtype,
+    state_from_dtype,
+    step_list,
+    stream,
+    truncation,
+    whole_windows,
+)

@@ -1,0 +1,116 @@
+"""How a run is to be computed: memory modes, budgets, plans, chunks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from jaxrnn.check.basics import describe
+
+
+def memory(value: Any, swap_memory: bool, names: tuple[str, ...], kinds: tuple[type, ...]) -> None:
+    """A mode, or a budget or a plan, which are of `kinds` or ints; and one way to say it."""
+    if is_budget(value):
+        budget(value)
+    elif not isinstance(value, kinds):
+        mode(value, names, (), "a budget in bytes (an int), a plan, ")
+    if swap_memory and value not in ("save", "offload"):
+        raise ValueError(
+            f"swap_memory=True is memory='offload': expected no other memory mode beside it, got memory={value!r}. "
+            "Give one of the two."
+        )
+
+
+def mode(value: Any, names: tuple[str, ...], kinds: tuple[type, ...], others: str = "") -> None:
+    """A mode's name, a policy, or one of `kinds`."""
+    if not (value in names if isinstance(value, str) else callable(value) or isinstance(value, kinds)):
+        raise ValueError(
+            f"memory: expected one of {', '.join(map(repr, names))}, {others}or a jax.checkpoint policy, got {value!r}."
+        )
+
+
+def is_budget(memory: Any) -> bool:
+    return isinstance(memory, (int, np.integer)) and not isinstance(memory, bool)
+
+
+def budget(size: Any) -> None:
+    if not is_budget(size):
+        raise TypeError(f"budget: expected bytes of device memory as an int, got {describe(size)}.")
+    if size < 1:
+        raise ValueError(f"budget: expected at least 1 byte of device memory, got {size}.")
+
+
+def budget_is_enough(size: int, needed: int, how: str) -> None:
+    if size < needed:
+        raise ValueError(
+            f"budget: expected at least {needed} bytes, the least that this problem needs ({how}), got {size}. Give more, or "
+            "shorten the sequence or the batch; jaxrnn.memory_plans prints what each way costs."
+        )
+
+
+def made_for(plan: dict[str, Any], problem: dict[str, Any], chunk: int, chunk_size: int | None) -> None:
+    """A plan for this very problem."""
+    for name in dict.fromkeys([*plan, *problem]):
+        want, got = plan.get(name), problem.get(name)
+        if want != got:
+            raise ValueError(
+                f"memory: expected the problem that the plan was made for, {name} = {want}, got {name} = {got}. Make a plan "
+                "for this one with jaxrnn.plan_memory."
+            )
+    if chunk_size not in (None, chunk):
+        raise ValueError(
+            f"chunk_size: expected None beside a plan, which has chunks of {chunk} steps, got {chunk_size}. Leave it out."
+        )
+
+
+def loss(reads: Any) -> Any:
+    if not callable(reads) and reads not in ("outputs", "state"):
+        raise ValueError(
+            f"loss: expected 'outputs', 'state' or a function (outputs, state) -> scalar, got {reads!r}. It says what reads "
+            "the result."
+        )
+    return reads
+
+
+def options(given: dict[str, Any], known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{name}: expected options among {', '.join(known)}, as of dynamic_rnn. Leave it out.")
+
+
+def levels(count: Any) -> None:
+    if count is None:
+        return
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+        raise TypeError(f"levels: expected an int or None, got {describe(count)}.")
+    if count < 1:
+        raise ValueError(f"levels: expected at least 1, got {count}. None lets the library choose.")
+
+
+def host_layout(streamed: bool, time_major: bool) -> None:
+    if streamed and not time_major:
+        raise ValueError(
+            "inputs: expected time_major=True for inputs in the host's memory, got time_major=False. A chunk has to be one "
+            "piece of that memory: lay them out as [T, B, ...] there."
+        )
+
+
+def whole_blocks(time: int, chunk_size: int, sizes: tuple[int, ...]) -> None:
+    """Inputs on the host are read in equal blocks."""
+    covered = math.prod(sizes) * chunk_size
+    if covered != time:
+        raise ValueError(
+            f"inputs: expected T in the host's memory to be a multiple of {' * '.join(map(str, (*sizes[1:], chunk_size)))} "
+            f"steps, got T = {time}. Give a chunk_size that divides T, or pad the inputs and pass their sequence_length."
+        )
+
+
+def chunk_size(size: Any) -> None:
+    if size is None:
+        return
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+        raise TypeError(f"chunk_size: expected an int or None, got {describe(size)}.")
+    if size < 1:
+        raise ValueError(f"chunk_size: expected at least 1 step, got {size}. None lets the library choose.")

@@ -1,0 +1,183 @@
+"""What a runner is called with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.check.basics import Shape, by_path, describe, name_of
+from jaxrnn.check.cells import state_tree
+
+
+def sequence(inputs: Any, time_axis: int) -> tuple[int, int]:
+    """(T, B) that all leaves of `inputs` share; time is axis 0 or 1 and batch the other one."""
+    layout = "[T, B, ...]" if time_axis == 0 else "[B, T, ...]"
+    leaves = by_path(inputs)
+    if not leaves:
+        raise ValueError(f"inputs: expected at least one array {layout}, got none.")
+    for path, leaf in leaves:
+        if leaf.ndim < 2:
+            raise ValueError(f"inputs{path}: expected {layout}, got {describe(leaf)}. Add the missing batch or time axis.")
+    (first, a), *others = leaves
+    for path, b in others:
+        for axis, what in ((time_axis, "time steps T"), (1 - time_axis, "batch size B")):
+            if a.shape[axis] != b.shape[axis]:
+                raise ValueError(
+                    f"inputs{path}: expected the same {what} in every leaf, {a.shape[axis]} as in inputs{first}, got "
+                    f"{b.shape[axis]} in {describe(b)} (layout {layout})."
+                )
+    return a.shape[time_axis], a.shape[1 - time_axis]
+
+
+def step_list(inputs: Any) -> None:
+    """A list of T steps, for static_rnn."""
+    if not isinstance(inputs, (list, tuple)) or hasattr(inputs, "_fields"):
+        raise TypeError(
+            f"static_rnn: expected inputs to be a list of T steps [B, ...], got {describe(inputs)}. Split a tensor with "
+            "list(jnp.moveaxis(inputs, 1, 0)), or call dynamic_rnn."
+        )
+    if not inputs:
+        raise ValueError("static_rnn: expected at least one step, got an empty list. dynamic_rnn takes T = 0.")
+
+
+def same_steps(inputs: list) -> int:
+    """B, if all T steps of the list are alike."""
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(x)] for x in inputs]
+    structures = [jax.tree.structure(x) for x in inputs]
+    for t in range(1, len(inputs)):
+        if structures[t] != structures[0] or shapes[t] != shapes[0]:
+            raise ValueError(
+                f"static_rnn: expected every step like the first, {structures[0]} of shapes {shapes[0]}, got "
+                f"{structures[t]} of shapes {shapes[t]} at step {t}."
+            )
+    return batch_of(inputs[0])
+
+
+def batch_of(inputs: Any) -> int:
+    """B, if all leaves of a step `[B, ...]` share it."""
+    leaves = by_path(inputs)
+    for path, leaf in leaves:
+        if leaf.ndim < 1:
+            raise ValueError(f"inputs{path}: expected a step [B, ...], got {describe(leaf)}. Add the batch axis.")
+        if leaf.shape[0] != leaves[0][1].shape[0]:
+            raise ValueError(
+                f"inputs{path}: expected the same batch size B in every leaf, {leaves[0][1].shape[0]}, got {describe(leaf)}."
+            )
+    if not leaves:
+        raise ValueError("inputs: expected at least one array [B, ...] a step, got none.")
+    return leaves[0][1].shape[0]
+
+
+def lengths(sequence_length: Any, batch: int, time: int) -> jax.Array | None:
+    """The lengths as int32 `[B]`, if they are an integer vector with values in [0, T] where these can be seen."""
+    if sequence_length is None:
+        return None
+    seen = not isinstance(sequence_length, jax.core.Tracer)  # under jit, jnp.asarray makes tracers of numbers too
+    values = np.asarray(sequence_length) if seen else sequence_length
+    sequence_length = jnp.asarray(sequence_length)
+    if not jnp.issubdtype(sequence_length.dtype, jnp.integer):
+        raise TypeError(
+            f"sequence_length: expected integers, got {describe(sequence_length)}. Convert it with .astype(jnp.int32)."
+        )
+    if sequence_length.shape != (batch,):
+        raise ValueError(
+            f"sequence_length must be a vector [B] with one length a row: expected shape ({batch},), got "
+            f"{describe(sequence_length)}."
+        )
+    if seen and batch and (values.min() < 0 or values.max() > time):
+        raise ValueError(
+            f"sequence_length: expected lengths in [0, T] = [0, {time}], got values from {values.min()} to "
+            f"{values.max()}. Clip them, or pad the inputs further. (Under jit they count as clipped.)"
+        )
+    return sequence_length.astype(jnp.int32)
+
+
+def resets(flags: Any, shape: Shape, layout: str) -> jax.Array | None:
+    """Booleans laid out as the inputs."""
+    if flags is None:
+        return None
+    flags = jnp.asarray(flags)
+    if flags.dtype != jnp.bool_:
+        raise TypeError(
+            f"resets: expected booleans, True where a sequence starts again, got {describe(flags)}. Convert with .astype(bool)."
+        )
+    if flags.shape != shape:
+        raise ValueError(f"resets: expected {layout} = {list(shape)}, as the inputs, got {describe(flags)}.")
+    return flags
+
+
+def prng_key(key: Any) -> None:
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if key.shape != (() if typed else (2,)) or not (typed or key.dtype == jnp.uint32):
+        raise TypeError(f"key: expected one PRNG key, got {describe(key)}. Make it with jax.random.key(seed).")
+
+
+def initial_state(cell: Any, state: Any, batch: int) -> None:
+    """A given initial state: what the cell makes, or for a plain function any arrays `[B, ...]`."""
+    if hasattr(cell, "initial_state"):
+        state_tree(cell, state, batch)
+        return
+    for path, leaf in by_path(state):
+        if leaf.ndim and leaf.shape[0] != batch:
+            raise ValueError(f"initial_state{path}: expected [B, ...] with B = {batch}, got {describe(leaf)}.")
+
+
+def state_from_dtype(cell: Any) -> None:
+    if not hasattr(cell, "initial_state"):
+        raise ValueError(
+            f"{name_of(cell)}: expected an initial_state, got None. A cell without an initial_state method (a plain "
+            "function) needs it; give a pytree of arrays [B, ...]."
+        )
+
+
+def state_dtype(state: Any, dtype: Any) -> None:
+    for path, leaf in by_path(state):
+        if dtype is not None and jnp.issubdtype(leaf.dtype, jnp.inexact) and leaf.dtype != jnp.dtype(dtype):
+            raise ValueError(
+                f"initial_state{path}: expected dtype {jnp.dtype(dtype)}, as the argument dtype says, got {describe(leaf)}. "
+                "Give one of the two."
+            )
+
+
+def truncation(k1: Any, k2: Any) -> tuple[int, int]:
+    """(k1, k2), with k1 for a k2 of None."""
+    k2 = k1 if k2 is None else k2
+    for name, steps in (("k1", k1), ("k2", k2)):
+        if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
+            raise TypeError(f"{name}: expected a number of steps, an int, got {describe(steps)}.")
+    if not 1 <= k1 <= k2:
+        raise ValueError(
+            f"k1, k2: expected 1 <= k1 <= k2, got k1={k1}, k2={k2}. A window has k1 steps, and the gradient goes back k2 from "
+            "its end."
+        )
+    return k1, k2
+
+
+def whole_windows(time: int, k1: int) -> None:
+    if time % k1:
+        raise ValueError(f"inputs: expected T to be a multiple of k1={k1}, got T = {time}. Keep the rest for the next call.")
+
+
+def stream(given: Any, like: Any) -> Any:
+    """The state of a stream that has the cell, the batch, k1 and k2 of `like`."""
+    if jax.tree.structure(given) != jax.tree.structure(like):
+        raise ValueError(
+            f"stream: expected {jax.tree.structure(like)}, got {jax.tree.structure(given)}. Pass what the call before "
+            "returned, and resets in every call or in none."
+        )
+    for (path, a), (_, b) in zip(by_path(given), by_path(like), strict=True):
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            raise ValueError(
+                f"stream{path}: expected {describe(b)}, got {describe(a)}. Go on with the cell, batch, dtype, k1 and k2 that "
+                "the stream began with."
+            )
+    return given
+
+
+def pair(value: Any, what: str) -> None:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{what}: expected a pair (forward, backward), got {describe(value)}.")

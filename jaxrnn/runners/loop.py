@@ -1,0 +1,114 @@
+"""A sequence as one loop over chunks: what `dynamic_rnn` compiles, and what the planner asks the compiler about."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn import check
+from jaxrnn.chunk import run_chunk
+from jaxrnn.keys import fold_in
+from jaxrnn.lengths import Steps, zero_padding
+from jaxrnn.memory.blocks import scan_chunks
+from jaxrnn.memory.modes import Mode
+from jaxrnn.runners.start import Struct, first_state, key_struct
+
+_STATIC = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What `dynamic_rnn` was called with, but for how it is to be computed."""
+
+    params: Any
+    inputs: Any
+    sequence_length: Any
+    initial_state: Any
+    resets: Any
+    key: Any
+    cell: Any = dataclasses.field(default=None, metadata=_STATIC)
+    dtype: Any = dataclasses.field(default=None, metadata=_STATIC)
+    time_major: bool = dataclasses.field(default=False, metadata=_STATIC)
+    reverse: bool = dataclasses.field(default=False, metadata=_STATIC)
+    streamed: bool = dataclasses.field(default=False, metadata=_STATIC)  # inputs and outputs live in the host's memory
+
+    @property
+    def time_and_batch(self) -> tuple[int, int]:
+        """(T, B)."""
+        time, batch = jax.tree.leaves(self.inputs)[0].shape[:2][:: 1 if self.time_major else -1]
+        return time, batch
+
+
+def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Any, Any]:
+    """`(outputs, state)` of the problem in a memory mode, chunk_size steps at once."""
+    if problem.key is not None:
+        check.prng_key(problem.key)
+    swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
+    inputs = swap(problem.inputs)
+    one_step = jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), inputs)
+    start = (problem.initial_state, problem.dtype, key_struct(problem.key))
+    state = first_state(problem.cell, problem.params, one_step, *start)
+    valid, lengths = None, problem.sequence_length
+    if lengths is not None:
+        valid = lambda time: time[:, None] < lengths[None]
+    body = chunk_body(problem.cell, problem.params, state, problem.key, mode, valid, problem.reverse)
+    if lengths is not None and mode.skip:
+        body = _skip_from(jnp.max(lengths, initial=0), body)
+    time = jnp.arange(problem.time_and_batch[0], dtype=jnp.int32)
+    xs = (time, inputs, None if problem.resets is None else swap(problem.resets))
+    state, outputs = scan_chunks(body, state, xs, chunk_size, mode, problem.reverse, problem.streamed)
+    return swap(outputs), state
+
+
+def swap_batch_and_time(tree: Any) -> Any:
+    """`[B, T, ...]` from `[T, B, ...]` and the other way round."""
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
+
+
+def chunk_body(
+    cell: Any,
+    params: Any,
+    initial_state: Any,
+    key: jax.Array | None,
+    mode: Mode,
+    valid: Callable | None = None,
+    reverse: bool = False,
+) -> Callable:
+    """`(state, (t, inputs, resets)) -> (state, outputs)` for one chunk, leaves `[K, ...]`; resets may be None.
+
+    `valid` says of times `[K]` which steps `[K, B]` are no padding; None is all.
+    """
+    flip = (lambda tree: jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)) if reverse else (lambda tree: tree)
+
+    def run(state, chunk):
+        time, inputs, resets = flip(chunk)
+        mask = None if valid is None else valid(time)
+        steps = Steps(
+            valid=mask,
+            reset=resets if resets is None or mask is None else resets & mask,
+            step_key=None if key is None else jax.vmap(fold_in, (None, 0))(key, time),
+            run_key=key,
+            start=None if resets is None else initial_state,
+            keep=mode.keep,
+        )
+        outputs, state = run_chunk(cell, params, zero_padding(mask, inputs), state, steps)
+        return state, flip(zero_padding(mask, outputs))
+
+    return run
+
+
+def _skip_from(longest: jax.Array, body: Callable) -> Callable:
+    """`body`, but chunks that start at `longest` or later are not run."""
+
+    def run_or_skip(state, chunk):
+        outputs = jax.eval_shape(body, state, chunk)[1]
+        skip = lambda state, chunk: (state, jax.tree.map(lambda o: jnp.zeros(o.shape, o.dtype), outputs))
+        return lax.cond(chunk[0][0] < longest, body, skip, state, chunk)
+
+    return run_or_skip

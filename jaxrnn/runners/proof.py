@@ -1,0 +1,89 @@
+"""Offload proves itself before it is used: silently wrong gradients have been seen (jaxlib 0.11.0), and silent no-ops."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.cell import RNNCell
+from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode
+from jaxrnn.runners.loop import Problem, run
+
+
+def proven(mode: Mode) -> Mode:
+    """`mode`, or "recompute" in the place of an offload that does not work here, with a warning that says why."""
+    reason = offload_fails() if mode is OFFLOAD else None
+    if reason is None:
+        return mode
+    warnings.warn(f"memory='offload' is run as memory='recompute': {reason}", stacklevel=4)
+    return RECOMPUTE
+
+
+def offload_fails() -> str | None:
+    """What is wrong with offload on the default backend; None if nothing is. It is tried once, on a GPU or TPU.
+
+    A CPU has no other memory to move anything to: JAX makes nothing of the transfers there, and the states stay.
+    """
+    platform = jax.default_backend()
+    return None if platform == "cpu" else _failure(platform)
+
+
+@functools.cache
+def _failure(platform: str) -> str | None:
+    """Runs a small problem on the device with and without offload. Eight chunks, since what went wrong in jaxlib 0.11.0 was
+    the order in which the backward pass read them; tiles of [8, 128], the least that a TPU transfers."""
+    grads, _ = _gradients(SAVE)
+    offloaded, host_bytes = _gradients(OFFLOAD)
+    difference = max(np.max(np.abs(a - b)) for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(offloaded), strict=True))
+    versions = f"with jax {jax.__version__} on this {platform}"
+    if not difference <= 1e-3:
+        return f"{versions} the gradient of a small problem differs by {difference:.2g} from the one without offload."
+    return None if host_bytes else f"{versions} the compiled program of a small problem uses no host memory."
+
+
+def _gradients(mode: Mode) -> tuple[Any, int]:
+    """The gradient of the small problem in a mode, and the bytes that it takes on the host."""
+    size, batch, time = 128, 8, 16
+    random = np.random.default_rng(0)
+    normal = lambda *shape: (random.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+    params = {"w": normal(size), "u": normal(size, size)}
+    inputs = normal(time, batch, size)
+
+    def loss(params, inputs):
+        nothing = dict.fromkeys(("sequence_length", "initial_state", "resets", "key"))
+        problem = Problem(params=params, inputs=inputs, cell=_SmallCell(size), time_major=True, **nothing)
+        return jnp.sum(run(problem, mode, chunk_size=2)[0] ** 2)
+
+    # Compiled ahead of time and called with numpy arrays, it runs also in the middle of a caller's own trace.
+    compiled = jax.jit(jax.grad(loss)).lower(params, inputs).compile()
+    analysis: Any = compiled.memory_analysis()
+    return jax.tree.map(np.asarray, compiled(params, inputs)), analysis.host_temp_size_in_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class _SmallCell(RNNCell):
+    """h' = tanh(w x + h U)."""
+
+    num_units: int
+    state_size = output_size = property(lambda self: self.num_units)
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        return {"w": jnp.zeros(input_size, dtype), "u": jnp.zeros((self.num_units, self.num_units), dtype)}
+
+    def project(self, params, inputs):
+        return inputs * jnp.broadcast_to(params["w"], inputs.shape)
+
+    def recur(self, params, state):
+        return state @ params["u"]
+
+    def gates(self, params, z, r, state):
+        return jnp.tanh(z + r)
+
+    def combine(self, params, g, state):
+        return g, g

@@ -1,0 +1,117 @@
+"""The ways to run a problem, and what the compiler says that each of them needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn import check
+from jaxrnn.memory.blocks import default_chunk_size
+from jaxrnn.memory.host import on_host, to_device, to_host
+from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode, recursive, resolve
+from jaxrnn.memory.plan import Plan, first_within
+from jaxrnn.runners.jit import is_value
+from jaxrnn.runners.loop import Problem, run
+from jaxrnn.runners.proof import offload_fails, proven
+from jaxrnn.runners.start import Struct
+
+_MOST_LEVELS = 4  # one more would save a few states, beside a chunk's own temporaries
+
+
+def way_to_run(problem: Problem, memory: Any, chunk_size: int | None) -> tuple[Mode, int]:
+    """The mode and the chunk size that a runner's arguments `memory` and `chunk_size` stand for."""
+    if check.is_budget(memory):
+        # Nobody can see from here what the loss will read and what will be differentiated, so all of it counts.
+        memory = first_within(memory, plans(problem, "outputs", input_gradient=True, chunk_size=chunk_size))
+    elif isinstance(memory, Plan):
+        check.made_for(memory.made_for, description(problem), memory.chunk_size, chunk_size)
+    if isinstance(memory, Plan):
+        return proven(memory.memory_mode), memory.chunk_size
+    mode = proven(resolve(memory))
+    return mode, chunk_size or default_chunk_size(*problem.time_and_batch, mode)
+
+
+def plans(problem: Problem, loss: Any, input_gradient: bool, chunk_size: int | None = None) -> Iterator[Plan]:
+    """A plan for every way, the fastest first; each is measured when its turn comes."""
+    made_for = description(problem)
+    for mode, size in _ways(problem, chunk_size):
+        device, host = _bytes(problem, mode, size, loss, input_gradient)
+        work, reader = _extra_forwards(problem.cell, mode), getattr(loss, "__name__", loss)
+        yield Plan(mode.name, size, mode.levels or 1, device, host, work, reader, made_for)
+
+
+def description(problem: Problem) -> dict[str, Any]:
+    """What a plan is made for, name by name. The direction is left out: it costs nothing."""
+    arrays = dataclasses.replace(problem, cell=None)
+    leaves = jax.tree_util.tree_leaves_with_path(arrays)
+    named = {jax.tree_util.keystr(path).removeprefix("."): check.describe(leaf) for path, leaf in leaves}
+    cell = problem.cell if is_value(problem.cell) else id(problem.cell)
+    return {"cell": cell, "time_major": problem.time_major, "dtype": problem.dtype, **named}
+
+
+def _ways(problem: Problem, chunk_size: int | None) -> Iterator[tuple[Mode, int]]:
+    """Modes with their chunk sizes, in the order of their work."""
+    time, batch = problem.time_and_batch
+    deep = [recursive(levels) for levels in range(2, _MOST_LEVELS + 1) if time >= 4 ** (levels + 1)]
+    for mode in [SAVE, *([] if offload_fails() else [OFFLOAD]), RECOMPUTE, *deep]:
+        yield mode, chunk_size or default_chunk_size(time, batch, mode)
+
+
+def _extra_forwards(cell: Any, mode: Mode) -> int:
+    saves_it_all = mode.name == "save" and hasattr(cell, "chunk")  # of a plain function only the states are kept
+    return 0 if saves_it_all else mode.levels or 1
+
+
+def _bytes(problem: Problem, mode: Mode, chunk_size: int, loss: Any, input_gradient: bool) -> tuple[int, int]:
+    """Temporary bytes of a training step, on the device and on the host."""
+    leaves, treedef = jax.tree.flatten(problem)
+    shape = lambda leaf: leaf if isinstance(leaf, Struct) else Struct(jnp.shape(leaf), jnp.result_type(leaf))
+    shapes = tuple(map(shape, leaves))
+    count = _counted_before if is_value(problem.cell) else _count
+    return count(shapes, treedef, mode, chunk_size, loss, input_gradient)
+
+
+def _count(shapes, treedef, mode, chunk_size, loss, input_gradient):
+    """What the compiler says, which is exact, and known in a fraction of a second whatever T is; nothing is allocated."""
+    problem = jax.tree.unflatten(treedef, shapes)
+    rest, restdef = jax.tree.flatten(dataclasses.replace(problem, params=None, inputs=None))
+    read: Any = {"outputs": _all_outputs, "state": _last_state}.get(loss, loss)
+
+    def step(params, inputs, rest):
+        def value(params, inputs):
+            inputs = to_host(inputs) if problem.streamed else inputs
+            whole = dataclasses.replace(jax.tree.unflatten(restdef, rest), params=params, inputs=inputs)
+            return read(*run(whole, mode, chunk_size))
+
+        return jax.value_and_grad(value, (0, 1) if input_gradient else 0, allow_int=True)(params, inputs)
+
+    # How well the code runs changes no buffer.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    analysis: Any = jax.jit(step).lower(problem.params, problem.inputs, rest).compile(options).memory_analysis()
+    return analysis.temp_size_in_bytes, analysis.host_temp_size_in_bytes
+
+
+_counted_before = functools.lru_cache(maxsize=1024)(_count)
+
+
+def _all_outputs(outputs, state):
+    if not on_host(outputs):
+        return _sum_of_sines(outputs)
+    add = lambda total, step: (total + _sum_of_sines(to_device(step)), None)
+    return lax.scan(add, 0.0, outputs)[0]
+
+
+def _last_state(outputs, state):
+    return _sum_of_sines(state)
+
+
+def _sum_of_sines(tree):
+    """Its derivative reads every element, and it needs no array of its own where XLA fuses it (jax 0.10 takes one)."""
+    sines = [jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return sum(sine.astype(jnp.float32) for sine in sines)
