@@ -1,5 +1,6 @@
 """How the tests run: eight simulated devices, code compiled fast rather than fast code, warnings and mixed dtypes as errors."""
 
+import gc
 import os
 
 # The tests compile some hundred small programs and run each a few times. LLVM's optimisations change no buffer and no
@@ -21,6 +22,15 @@ def forget_compiled_programs():
     """Each program holds memory maps, of which a process may have some ten thousand."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def small_heap():
+    """`jax.checking_leaks` collects garbage at the end of every trace, which takes long where much is alive."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ class Leaky(jaxrnn.RNNCell):
     ],
     ids=["four functions", "plain function", "dropout"],
 )
-def test_good_cells_pass(cell, options):
+def test_good_cells_pass(cell, options, small_heap):
     if "key" in options:
         options = {"key": jax.random.key(options["key"])}
     check_cell(cell, **options)

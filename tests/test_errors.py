@@ -29,6 +29,10 @@ def static(cell=CELL, params=PARAMS, inputs=STEPS, **options):
     return lambda: jaxrnn.static_rnn(cell, params, inputs, **options)
 
 
+def truncated(cell=CELL, params=PARAMS, inputs=INPUTS, **options):
+    return lambda: jaxrnn.truncated_rnn(cell, params, inputs, **options)
+
+
 def under_jit(call):
     return lambda: jax.jit(call)()
 
@@ -119,6 +123,11 @@ ROWS = [
     # options
     ([dynamic(memory="disk")], ValueError,
      r"memory: expected one of 'save', 'recompute', 'recursive', 'offload', a budget .*, got 'disk'"),
+    ([dynamic(memory=1e9), dynamic(memory=None), dynamic(memory=True)], ValueError, r"a plan, or a jax.checkpoint policy, got"),
+    ([dynamic(memory=0), dynamic(memory=-8)], ValueError, r"budget: expected at least 1 byte of device memory, got (0|-8)"),
+    ([dynamic(memory=100)], ValueError, r"budget: expected at least \d+ bytes, the least .* got 100. Give more, or shorten"),
+    ([lambda: jaxrnn.memory.recursive(0)], ValueError, r"levels: expected at least 1, got 0. None lets the library choose"),
+    ([lambda: jaxrnn.memory.recursive(2.5)], TypeError, r"levels: expected an int or None, got a float: 2.5"),
     ([dynamic(memory="recompute", swap_memory=True)], ValueError, r"swap_memory=True is memory='offload'.*got memory='recompute'"),
     ([dynamic(chunk_size=0)], ValueError, r"chunk_size: expected at least 1 step, got 0. None lets the library choose"),
     ([dynamic(chunk_size=2.0)], TypeError, r"chunk_size: expected an int or None, got a float: 2.0"),
@@ -126,6 +135,16 @@ ROWS = [
     ([dynamic(resets=jnp.zeros((7, 4), bool))], ValueError, r"resets: expected \[B, T\] = \[4, 7\], as the inputs, got bool\[7, 4\]"),
     (both(key=jax.random.split(KEY, 2)), TypeError, r"key: expected one PRNG key, got key<fry>\[2\]. Make it with"),
     (both(key=jnp.zeros(2)), TypeError, r"key: expected one PRNG key, got float32\[2\]"),
+    # streams
+    ([truncated(k1=0), truncated(k1=7, k2=3)], ValueError, r"k1, k2: expected 1 <= k1 <= k2, got k1=(0, k2=0|7, k2=3). A window"),
+    ([truncated(k1=7.0), truncated(k1=7, k2="9")], TypeError, r"k(1|2): expected a number of steps, an int, got a (float|str)"),
+    ([truncated(k1=3)], ValueError, r"inputs: expected T to be a multiple of k1=3, got T = 7. Keep the rest for the next call"),
+    ([truncated(k1=7, memory=10**9), truncated(k1=7, memory="disk")], ValueError, r"memory: expected one of 'save',.* got"),
+    ([truncated(k1=7, stream=STATE)], ValueError, r"stream: expected .*StreamState.*, got .*LSTMStateTuple.* Pass what the call"),
+    ([truncated(k1=7, stream=jaxrnn.truncated_rnn(CELL, PARAMS, INPUTS, k1=7)[1], resets=jnp.zeros((4, 7), bool))], ValueError,
+     r"stream: expected .*returned, and resets in every call or in none"),
+    ([truncated(k1=7, k2=9, stream=jaxrnn.truncated_rnn(CELL, PARAMS, INPUTS, k1=7, k2=8)[1])], ValueError,
+     r"stream.inputs: expected float32\[2, 4, 3\], got float32\[1, 4, 3\]. Go on with the cell, batch, dtype, k1 and k2"),
     ([lambda: jaxrnn.bidirectional_dynamic_rnn(CELL, CELL, PARAMS, INPUTS),
       lambda: jaxrnn.static_bidirectional_rnn(CELL, CELL, PARAMS, STEPS)], TypeError,
      r"params: expected a pair \(forward, backward\), got a dict"),

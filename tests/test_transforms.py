@@ -107,7 +107,7 @@ def test_checkpoint_around_a_run():
     close(jax.jit(jax.grad(jax.checkpoint(loss)))(params), jax.jit(jax.grad(loss))(params))
 
 
-def test_nothing_leaks():
+def test_nothing_leaks(small_heap):
     cell = jaxrnn.LSTMCell(2)
     params = cell.init(KEY, D)
     lengths = jnp.asarray(LENGTHS)
