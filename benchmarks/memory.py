@@ -9,6 +9,9 @@ the time of a step, the best of three. What would not fit into `--limit` is comp
 memory.json and memory.png to --out.
 """
 
+# The peers are not installed where the types are checked.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import argparse

@@ -5,6 +5,9 @@ alone ("state"); the gradient is taken with respect to the parameters. Every lib
 machine needs only those that it is to measure.
 """
 
+# The peers are not installed where the types are checked.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -13,6 +13,7 @@ PARAMS = CELL.init(KEY, 3)
 INPUTS = jnp.ones((4, 7, 3))
 STEPS = [INPUTS[:, t] for t in range(7)]
 STATE = CELL.initial_state(4)
+HOST = jax.sharding.SingleDeviceSharding(jax.devices()[0], memory_kind="pinned_host")
 IDS = jaxrnn.EmbeddingWrapper(CELL, 10, 3)
 
 
@@ -139,6 +140,8 @@ ROWS = [
     ([truncated(k1=0), truncated(k1=7, k2=3)], ValueError, r"k1, k2: expected 1 <= k1 <= k2, got k1=(0, k2=0|7, k2=3). A window"),
     ([truncated(k1=7.0), truncated(k1=7, k2="9")], TypeError, r"k(1|2): expected a number of steps, an int, got a (float|str)"),
     ([truncated(k1=3)], ValueError, r"inputs: expected T to be a multiple of k1=3, got T = 7. Keep the rest for the next call"),
+    ([truncated(inputs=jax.device_put(STEPS[0][None], HOST), time_major=True, k1=1)], ValueError,
+     r"inputs: expected the next piece of a stream on the device, got it in the host's memory. Move it with"),
     ([truncated(k1=7, memory=10**9), truncated(k1=7, memory="disk")], ValueError, r"memory: expected one of 'save',.* got"),
     ([truncated(k1=7, stream=STATE)], ValueError, r"stream: expected .*StreamState.*, got .*LSTMStateTuple.* Pass what the call"),
     ([truncated(k1=7, stream=jaxrnn.truncated_rnn(CELL, PARAMS, INPUTS, k1=7)[1], resets=jnp.zeros((4, 7), bool))], ValueError,

@@ -40,6 +40,7 @@ from jaxrnn.check.runs import (
     initial_state,
     lengths,
     pair,
+    pieces,
     prng_key,
     resets,
     same_steps,
@@ -49,5 +50,4 @@ from jaxrnn.check.runs import (
     step_list,
     stream,
     truncation,
-    whole_windows,
 )

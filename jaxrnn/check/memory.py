@@ -80,15 +80,6 @@ def options(given: dict[str, Any], known: tuple[str, ...]) -> None:
             raise TypeError(f"{name}: expected options among {', '.join(known)}, as of dynamic_rnn. Leave it out.")
 
 
-def levels(count: Any) -> None:
-    if count is None:
-        return
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
-        raise TypeError(f"levels: expected an int or None, got {describe(count)}.")
-    if count < 1:
-        raise ValueError(f"levels: expected at least 1, got {count}. None lets the library choose.")
-
-
 def host_layout(streamed: bool, time_major: bool) -> None:
     if streamed and not time_major:
         raise ValueError(
@@ -108,9 +99,17 @@ def whole_blocks(time: int, chunk_size: int, sizes: tuple[int, ...]) -> None:
 
 
 def chunk_size(size: Any) -> None:
-    if size is None:
+    _at_least_one("chunk_size", size, " step")
+
+
+def levels(count: Any) -> None:
+    _at_least_one("levels", count, "")
+
+
+def _at_least_one(name: str, value: Any, unit: str) -> None:
+    if value is None:
         return
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-        raise TypeError(f"chunk_size: expected an int or None, got {describe(size)}.")
-    if size < 1:
-        raise ValueError(f"chunk_size: expected at least 1 step, got {size}. None lets the library choose.")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int or None, got {describe(value)}.")
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1{unit}, got {value}. None lets the library choose.")

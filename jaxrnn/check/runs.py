@@ -157,9 +157,15 @@ def truncation(k1: Any, k2: Any) -> tuple[int, int]:
     return k1, k2
 
 
-def whole_windows(time: int, k1: int) -> None:
+def pieces(time: int, k1: int, streamed: bool) -> None:
+    """Pieces of a stream, whole windows on the device."""
     if time % k1:
         raise ValueError(f"inputs: expected T to be a multiple of k1={k1}, got T = {time}. Keep the rest for the next call.")
+    if streamed:
+        raise ValueError(
+            "inputs: expected the next piece of a stream on the device, got it in the host's memory. Move it with "
+            "jaxrnn.memory.to_device, or take shorter pieces."
+        )
 
 
 def stream(given: Any, like: Any) -> Any:

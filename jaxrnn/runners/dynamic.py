@@ -8,11 +8,11 @@ import jax
 from jax.typing import ArrayLike
 
 from jaxrnn import check
-from jaxrnn.memory.host import on_host
 from jaxrnn.memory.modes import MODES, Mode
 from jaxrnn.memory.plan import Plan
 from jaxrnn.runners.jit import jit_by_value
-from jaxrnn.runners.loop import Problem, run
+from jaxrnn.runners.loop import run
+from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.ways import way_to_run
 
 
@@ -92,6 +92,7 @@ def dynamic_rnn(
     check.memory(memory, swap_memory, MODES, (Mode, Plan))
     check.chunk_size(chunk_size)
     problem = problem_of(
+        "dynamic_rnn",
         cell,
         params,
         inputs,
@@ -105,37 +106,3 @@ def dynamic_rnn(
     )
     mode, chunk_size = way_to_run(problem, "offload" if swap_memory else memory, chunk_size)
     return jit_by_value(run, cell, static=("mode", "chunk_size"))(problem, mode=mode, chunk_size=chunk_size)
-
-
-def problem_of(
-    cell,
-    params,
-    inputs,
-    *,
-    sequence_length=None,
-    initial_state=None,
-    dtype=None,
-    time_major=False,
-    reverse=False,
-    resets=None,
-    key=None,
-) -> Problem:
-    """The arguments of a run, checked as far as they can be without the cell's help."""
-    check.is_cell(cell, "dynamic_rnn")
-    inputs = check.arrays(inputs, "inputs")
-    time, batch = check.sequence(inputs, 0 if time_major else 1)
-    layout, shape = ("[T, B]", (time, batch)) if time_major else ("[B, T]", (batch, time))
-    check.host_layout(on_host(inputs), time_major)
-    return Problem(
-        params=check.arrays(params, "params"),
-        inputs=inputs,
-        sequence_length=check.lengths(sequence_length, batch, time),
-        initial_state=initial_state,
-        resets=check.resets(resets, shape, layout),
-        key=key,
-        cell=cell,
-        dtype=dtype,
-        time_major=time_major,
-        reverse=reverse,
-        streamed=on_host(inputs),
-    )

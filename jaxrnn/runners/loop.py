@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,33 +15,8 @@ from jaxrnn.keys import fold_in
 from jaxrnn.lengths import Steps, zero_padding
 from jaxrnn.memory.blocks import scan_chunks
 from jaxrnn.memory.modes import Mode
+from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.start import Struct, first_state, key_struct
-
-_STATIC = {"static": True}
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """What `dynamic_rnn` was called with, but for how it is to be computed."""
-
-    params: Any
-    inputs: Any
-    sequence_length: Any
-    initial_state: Any
-    resets: Any
-    key: Any
-    cell: Any = dataclasses.field(default=None, metadata=_STATIC)
-    dtype: Any = dataclasses.field(default=None, metadata=_STATIC)
-    time_major: bool = dataclasses.field(default=False, metadata=_STATIC)
-    reverse: bool = dataclasses.field(default=False, metadata=_STATIC)
-    streamed: bool = dataclasses.field(default=False, metadata=_STATIC)  # inputs and outputs live in the host's memory
-
-    @property
-    def time_and_batch(self) -> tuple[int, int]:
-        """(T, B)."""
-        time, batch = jax.tree.leaves(self.inputs)[0].shape[:2][:: 1 if self.time_major else -1]
-        return time, batch
 
 
 def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ import jax
 from jaxrnn import check
 from jaxrnn.memory.host import on_host
 from jaxrnn.memory.plan import Plan, Plans, first_within
-from jaxrnn.runners.dynamic import problem_of
+from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.start import Struct
 from jaxrnn.runners.ways import plans
 
@@ -104,7 +104,7 @@ def _plans(cell, params, inputs, loss, input_gradient, options):
     check.chunk_size(options.get("chunk_size"))
     values = {name: options[name] for name in _VALUES if name in options}
     arrays = {name: options[name] for name in _ARRAYS if name in options}
-    trace = lambda params, inputs, arrays: problem_of(cell, params, inputs, **arrays, **values)
+    trace = lambda params, inputs, arrays: problem_of("dynamic_rnn", cell, params, inputs, **arrays, **values)
     problem = jax.eval_shape(trace, params, inputs, arrays)
     shapes = {"params": _sharded_shapes(params), "inputs": _sharded_shapes(inputs)}
     problem = dataclasses.replace(problem, **shapes, streamed=on_host(inputs))

@@ -13,7 +13,8 @@ import numpy as np
 
 from jaxrnn.cell import RNNCell
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode
-from jaxrnn.runners.loop import Problem, run
+from jaxrnn.runners.loop import run
+from jaxrnn.runners.problem import Problem
 
 
 def proven(mode: Mode) -> Mode:

@@ -14,7 +14,8 @@ from jaxrnn import check
 from jaxrnn.memory.blocks import default_chunk_size, scan_chunks
 from jaxrnn.memory.modes import MODES, Mode, resolve
 from jaxrnn.runners.jit import jit_by_value
-from jaxrnn.runners.loop import Problem, chunk_body, swap_batch_and_time
+from jaxrnn.runners.loop import chunk_body, swap_batch_and_time
+from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.proof import proven
 from jaxrnn.runners.start import Struct, first_state, key_struct
 
@@ -101,25 +102,21 @@ def truncated_rnn(
       >>> outputs.shape, stream.state.shape, stream.inputs.shape, int(stream.time)
       ((4, 20, 5), (4, 5), (15, 4, 3), 60)
     """
-    check.is_cell(cell, "truncated_rnn")
     check.mode(memory, MODES, (Mode,))
     check.chunk_size(chunk_size)
     k1, k2 = check.truncation(k1, k2)
-    inputs = check.arrays(inputs, "inputs")
-    time, batch = check.sequence(inputs, 0 if time_major else 1)
-    check.whole_windows(time, k1)
-    layout, shape = ("[T, B]", (time, batch)) if time_major else ("[B, T]", (batch, time))
-    piece = Problem(
-        params=check.arrays(params, "params"),
-        inputs=inputs,
-        sequence_length=None,
+    piece = problem_of(
+        "truncated_rnn",
+        cell,
+        params,
+        inputs,
         initial_state=initial_state,
-        resets=check.resets(resets, shape, layout),
-        key=key,
-        cell=cell,
         dtype=dtype,
         time_major=time_major,
+        resets=resets,
+        key=key,
     )
+    check.pieces(piece.time_and_batch[0], k1, piece.streamed)
     run = jit_by_value(_run, cell, static=("k1", "k2", "mode", "chunk_size"))
     return run(piece, stream, k1=k1, k2=k2, mode=proven(resolve(memory)), chunk_size=chunk_size)
 

@@ -17,7 +17,8 @@ from jaxrnn.memory.host import on_host, to_device, to_host
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode, recursive, resolve
 from jaxrnn.memory.plan import Plan, first_within
 from jaxrnn.runners.jit import is_value
-from jaxrnn.runners.loop import Problem, run
+from jaxrnn.runners.loop import run
+from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.proof import offload_fails, proven
 from jaxrnn.runners.start import Struct
 

@@ -1,0 +1,72 @@
+"""What a runner was called with."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from jaxrnn import check
+from jaxrnn.memory.host import on_host
+
+_STATIC = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A run to be computed, without how; arrays, or their shapes."""
+
+    params: Any
+    inputs: Any
+    sequence_length: Any
+    initial_state: Any
+    resets: Any
+    key: Any
+    cell: Any = dataclasses.field(default=None, metadata=_STATIC)
+    dtype: Any = dataclasses.field(default=None, metadata=_STATIC)
+    time_major: bool = dataclasses.field(default=False, metadata=_STATIC)
+    reverse: bool = dataclasses.field(default=False, metadata=_STATIC)
+    streamed: bool = dataclasses.field(default=False, metadata=_STATIC)  # inputs and outputs live in the host's memory
+
+    @property
+    def time_and_batch(self) -> tuple[int, int]:
+        """(T, B)."""
+        time, batch = jax.tree.leaves(self.inputs)[0].shape[:2][:: 1 if self.time_major else -1]
+        return time, batch
+
+
+def problem_of(
+    runner,
+    cell,
+    params,
+    inputs,
+    *,
+    sequence_length=None,
+    initial_state=None,
+    dtype=None,
+    time_major=False,
+    reverse=False,
+    resets=None,
+    key=None,
+) -> Problem:
+    """The arguments of a run, checked as far as they can be without the cell's help."""
+    check.is_cell(cell, runner)
+    inputs = check.arrays(inputs, "inputs")
+    time, batch = check.sequence(inputs, 0 if time_major else 1)
+    layout, shape = ("[T, B]", (time, batch)) if time_major else ("[B, T]", (batch, time))
+    check.host_layout(on_host(inputs), time_major)
+    return Problem(
+        params=check.arrays(params, "params"),
+        inputs=inputs,
+        sequence_length=check.lengths(sequence_length, batch, time),
+        initial_state=initial_state,
+        resets=check.resets(resets, shape, layout),
+        key=key,
+        cell=cell,
+        dtype=dtype,
+        time_major=time_major,
+        reverse=reverse,
+        streamed=on_host(inputs),
+    )
