@@ -49,29 +49,32 @@ parser.add_argument(
 # ---- one system, in a process of its own
 
 
-def measure(system: str, length: int, loss: str, batch: int, inputs: int, units: int, limit: float) -> dict[str, Any]:
+def measure(system: str, length: int, loss: str, sizes: list[int], limit: float) -> dict[str, Any]:
     """Bytes, seconds and versions of one system's training step."""
     if system == "torch":
-        return measure_torch(length, loss, batch, inputs, units, limit)
+        return measure_torch(length, loss, *sizes)
     import jax
     import numpy as np
     from systems import JAX_SYSTEMS, Sizes, jaxrnn_plan
 
-    sizes = Sizes(length, batch, inputs, units)
-    value, params = JAX_SYSTEMS[system](sizes, loss)
+    batch, inputs, units = sizes
+    whole = Sizes(length, batch, inputs, units)
+    value, params = JAX_SYSTEMS[system](whole, loss)
     x = np.random.default_rng(0).standard_normal((batch, length, inputs), np.float32)
     step = jax.jit(jax.value_and_grad(value))
     began = time.perf_counter()
     compiled = step.lower(params, x).compile()
-    result = {"compile": time.perf_counter() - began, "bytes": compiled.memory_analysis().temp_size_in_bytes}
+    result: dict[str, Any] = {"compile": time.perf_counter() - began}
+    analysis: Any = compiled.memory_analysis()
+    result["bytes"] = analysis.temp_size_in_bytes
     if system in PLANNED:
-        result["predicted"] = jaxrnn_plan(sizes, loss, system.split()[1]).device_bytes
+        result["predicted"] = jaxrnn_plan(whole, loss, system.split()[1]).device_bytes
     if result["bytes"] <= limit * 1e9:
         result["step"] = best_time(lambda: jax.block_until_ready(compiled(params, x)))
     return result | {"versions": {"python": platform.python_version(), "jax": jax.__version__}}
 
 
-def measure_torch(length, loss, batch, inputs, units, limit):
+def measure_torch(length, loss, batch, inputs, units):
     """The same for `torch.nn.LSTM`, which counts no bytes: the growth of the peak resident memory in the first step."""
     import torch
 
@@ -196,7 +199,7 @@ def main() -> None:
         package = NEEDS[system.replace(",", "").split()[0]]
         if importlib.util.find_spec(package) is None:
             sys.exit(f"{package} is not installed")
-        print(json.dumps(measure(system, int(length), loss, *options.sizes, options.limit)))
+        print(json.dumps(measure(system, int(length), loss, options.sizes, options.limit)))
         return
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
