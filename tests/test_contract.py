@@ -12,7 +12,7 @@ from tests import oracle
 from tests.rows import LENGTHS, ROWS, B, T, loss, loss_weights, plain, problem
 
 MODES = ("save", "recompute", "recursive", "offload")
-WHOLE = ("lstm_full", "stack")  # rows that walk the whole product; the others leave out repetitions of it
+WHOLE = ("stack",)  # walks the whole product, an LSTM with all it has in it; the others leave out repetitions of it
 
 
 def static(cell, params, inputs, **options):
@@ -21,16 +21,17 @@ def static(cell, params, inputs, **options):
 
 
 def dynamic(memory):
-    # Three does not divide seven.
-    return lambda *args, **options: jaxrnn.dynamic_rnn(*args, memory=memory, chunk_size=3, **options)
+    # Three does not divide seven; nor does two, whose three chunks make a block in two levels.
+    memory, size = (jaxrnn.memory.recursive(2), 2) if memory == "recursive" else (memory, 3)
+    return lambda *args, **options: jaxrnn.dynamic_rnn(*args, memory=memory, chunk_size=size, **options)
 
 
 RUNNERS = {"static": static, **{mode: dynamic(mode) for mode in MODES}}
 
 
 def walked(row, runner, lengths, reverse):
-    """The whole product for some rows. For the others what differs from row to row: the modes share their masks, and at this
-    T "recursive" is the program of "recompute" (tests/test_memory.py nests it)."""
+    """The whole product for one row. For the others what differs from row to row: the modes share their masks, and
+    "recursive" is "recompute" to a cell."""
     if row.name in WHOLE:
         return True
     if lengths == "none":

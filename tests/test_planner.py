@@ -132,8 +132,8 @@ def test_sharded_shapes_count_for_one_device():
     split = jax.NamedSharding(mesh, jax.P("batch"))
     cell = jaxrnn.LSTMCell(32)
     params, x = shapes(cell, 2000, 32, 8)
-    one = memory_plans(cell, params, x).plans[0]
-    four = memory_plans(cell, params, Struct(x.shape, x.dtype, sharding=split)).plans[0]
+    one = plan_memory(cell, params, x, 1000 * MB)
+    four = plan_memory(cell, params, Struct(x.shape, x.dtype, sharding=split), 1000 * MB)
     assert four.device_bytes < 0.35 * one.device_bytes
 
 
@@ -141,7 +141,7 @@ def test_a_plan_runs():
     cell = jaxrnn.LSTMCell(8)
     params, inputs = cell.init(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (2, 300, 3))
     want = jax.grad(lambda p: jaxrnn.dynamic_rnn(cell, p, inputs)[0].sum())(params)
-    for plan in memory_plans(cell, params, inputs):
+    for plan in memory_plans(cell, params, inputs).plans[::2]:
         got = jax.grad(lambda p, plan=plan: jaxrnn.dynamic_rnn(cell, p, inputs, memory=plan)[0].sum())(params)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, want)
     outputs, _ = jaxrnn.bidirectional_dynamic_rnn(cell, cell, (params, params), inputs, memory=plan)
