@@ -1,4 +1,4 @@
-"""The runners as JAX functions: jit, grad, jvp, hessian, vmap, leaks, retraces, dtypes, devices."""
+"""The runners as JAX functions: jit, grad, jvp, hessian, vmap, leaks, retraces, dtypes."""
 
 import dataclasses
 import pickle
@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxrnn
 from tests.rows import LENGTHS, ROWS, B, D, T
@@ -190,18 +189,6 @@ def test_a_wide_state_beside_half_precision_inputs():
             assert {leaf.dtype for leaf in jax.tree.leaves((outputs, state))} == {jnp.dtype(dtype)}
             step, new = cell(params, INPUTS[:, 0].astype(jnp.bfloat16), cell.initial_state(B, dtype))
             assert {leaf.dtype for leaf in jax.tree.leaves((step, new))} == {jnp.dtype(dtype)}
-
-
-def test_a_batch_over_eight_devices():
-    assert jax.device_count() == 8
-    params = STACK.init(KEY, D)
-    inputs = jax.random.normal(KEY, (16, T, D))
-    lengths = jnp.arange(16) % (T + 1)
-    step = jax.jit(jax.value_and_grad(lambda p, x, n: loss(p, x, sequence_length=n)))
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-    rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
-    sharded = step(jax.device_put(params, everywhere), *jax.device_put((inputs, lengths), rows))
-    close(sharded, step(params, inputs, lengths))
 
 
 def test_nested_inputs_states_and_outputs():

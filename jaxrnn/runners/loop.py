@@ -16,6 +16,7 @@ from jaxrnn.lengths import Steps, zero_padding
 from jaxrnn.memory.blocks import scan_chunks
 from jaxrnn.memory.modes import Mode
 from jaxrnn.runners.problem import Problem
+from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
 
 
@@ -23,17 +24,19 @@ def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Any, Any]:
     """`(outputs, state)` of the problem in a memory mode, chunk_size steps at once."""
     if problem.key is not None:
         check.prng_key(problem.key)
+    rows = no_rows(problem)
+    problem = spread_alike(problem, rows)
     swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
     inputs = swap(problem.inputs)
     one_step = jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), inputs)
     start = (problem.initial_state, problem.dtype, key_struct(problem.key))
-    state = first_state(problem.cell, problem.params, one_step, *start)
+    state = spread(first_state(problem.cell, problem.params, one_step, *start), rows)
     valid, lengths = None, problem.sequence_length
     if lengths is not None:
         valid = lambda time: time[:, None] < lengths[None]
     body = chunk_body(problem.cell, problem.params, state, problem.key, mode, valid, problem.reverse)
     if lengths is not None and mode.skip:
-        body = _skip_from(jnp.max(lengths, initial=0), body)
+        body = _skip_from(jnp.max(lengths, initial=0), body, rows)
     time = jnp.arange(problem.time_and_batch[0], dtype=jnp.int32)
     xs = (time, inputs, None if problem.resets is None else swap(problem.resets))
     state, outputs = scan_chunks(body, state, xs, chunk_size, mode, problem.reverse, problem.streamed)
@@ -77,12 +80,13 @@ def chunk_body(
     return run
 
 
-def _skip_from(longest: jax.Array, body: Callable) -> Callable:
+def _skip_from(longest: jax.Array, body: Callable, rows: jax.Array | None) -> Callable:
     """`body`, but chunks that start at `longest` or later are not run."""
 
     def run_or_skip(state, chunk):
         outputs = jax.eval_shape(body, state, chunk)[1]
-        skip = lambda state, chunk: (state, jax.tree.map(lambda o: jnp.zeros(o.shape, o.dtype), outputs))
+        zeros = lambda: jax.tree.map(lambda o: jnp.zeros(o.shape, o.dtype), outputs)
+        skip = lambda state, chunk: (state, spread(zeros(), rows, axis=1))
         return lax.cond(chunk[0][0] < longest, body, skip, state, chunk)
 
     return run_or_skip

@@ -17,6 +17,7 @@ from jaxrnn.runners.jit import jit_by_value
 from jaxrnn.runners.loop import chunk_body, swap_batch_and_time
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.proof import proven
+from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
 
 
@@ -124,16 +125,20 @@ def truncated_rnn(
 def _run(piece, stream, k1, k2, mode, chunk_size):
     if piece.key is not None:
         check.prng_key(piece.key)
+    rows = no_rows(piece)
+    piece = spread_alike(piece, rows)
     swap = (lambda tree: tree) if piece.time_major else swap_batch_and_time
     inputs, resets = swap(piece.inputs), None if piece.resets is None else swap(piece.resets)
     one_step = jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), inputs)
-    initial = first_state(piece.cell, piece.params, one_step, piece.initial_state, piece.dtype, key_struct(piece.key))
-    begin = _begin(initial, inputs, resets, k2 - k1)
+    start = (piece.initial_state, piece.dtype, key_struct(piece.key))
+    initial = spread(first_state(piece.cell, piece.params, one_step, *start), rows)
+    begin = _begin(initial, *spread(_nothing_yet((inputs, resets), k2 - k1), rows, axis=1))
     begins, stream = stream is None, begin if stream is None else check.stream(stream, begin)
 
     # Steps before the stream's beginning are padding: the state is copied through them.
     batch = piece.time_and_batch[1]
-    valid = (lambda time: jnp.broadcast_to(time[:, None] >= 0, (time.shape[0], batch))) if k2 > k1 else None
+    read = lambda time: spread(jnp.broadcast_to(time[:, None] >= 0, (time.shape[0], batch)), rows, axis=1)
+    valid = read if k2 > k1 else None
     body = chunk_body(piece.cell, piece.params, initial, piece.key, mode, valid)
 
     def steps(state, xs):
@@ -162,10 +167,14 @@ def _run(piece, stream, k1, k2, mode, chunk_size):
     return swap(outputs), lax.stop_gradient(stream)
 
 
-def _begin(initial, inputs, resets, history):
+def _begin(initial, inputs, resets):
     """A stream of which nothing has been read."""
-    none_yet = lambda tree: jax.tree.map(lambda leaf: jnp.zeros((history, *leaf.shape[1:]), leaf.dtype), tree)
-    return StreamState(initial, initial, none_yet(inputs), none_yet(resets), jnp.int32(0))
+    return StreamState(initial, initial, inputs, resets, jnp.int32(0))
+
+
+def _nothing_yet(tree, history):
+    """Zeros in the place of the steps before the stream's beginning."""
+    return jax.tree.map(lambda leaf: jnp.zeros((history, *leaf.shape[1:]), leaf.dtype), tree)
 
 
 def _concatenate(a, b):

@@ -1,0 +1,82 @@
+"""A run spread over several devices gives what one device gives: by the compiler, by `jax.shard_map`, on explicit axes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxrnn
+from tests.rows import D
+
+CELL = jaxrnn.LSTMCell(5, use_peepholes=True, num_proj=2)
+PARAMS = CELL.init(jax.random.key(0), D)
+BATCH, T = 16, 8
+INPUTS = jax.random.normal(jax.random.key(1), (BATCH, T, D))
+LENGTHS = jnp.repeat(jnp.arange(8), 2)  # each device's rows end elsewhere, so that each skips other chunks
+RESETS = jax.random.bernoulli(jax.random.key(2), 0.2, (BATCH, T))
+BATCHES = (INPUTS, LENGTHS, RESETS)
+
+
+def mesh(kind):
+    return jax.make_mesh((8,), ("data",), axis_types=(kind,))
+
+
+def close(got, want):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, want)
+
+
+def dynamic(params, inputs, lengths, resets, key=None):
+    options = {"sequence_length": lengths, "resets": resets, "key": key, "chunk_size": 2, "memory": "recompute"}
+    outputs, state = jaxrnn.dynamic_rnn(CELL, params, inputs, **options)
+    return jnp.sin(outputs).sum() + sum((leaf**2).sum() for leaf in jax.tree.leaves(state))
+
+
+def truncated(params, inputs, lengths, resets):
+    stream, total = None, 0.0
+    for piece in (slice(0, 4), slice(4, 8)):
+        options = {"k1": 2, "k2": 3, "stream": stream, "resets": resets[:, piece]}
+        outputs, stream = jaxrnn.truncated_rnn(CELL, params, inputs[:, piece], **options)
+        total += jnp.sin(outputs).sum()
+    return total
+
+
+def put(mesh, params, batches):
+    return jax.device_put(params, NamedSharding(mesh, P())), *jax.device_put(batches, NamedSharding(mesh, P("data")))
+
+
+@pytest.mark.parametrize("loss", [dynamic, truncated])
+def test_one_answer_however_it_is_spread(loss):
+    assert jax.device_count() == 8
+    step = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    want = step(PARAMS, *BATCHES)
+
+    auto = mesh(AxisType.Auto)
+    close(step(*put(auto, PARAMS, BATCHES)), want)
+
+    summed = lambda *args: jax.lax.psum(loss(*args), "data")
+    specs = {"in_specs": (P(), P("data"), P("data"), P("data")), "out_specs": (P(), (P(), P("data")))}
+    mapped = jax.jit(jax.shard_map(jax.value_and_grad(summed, (0, 1)), mesh=auto, **specs))
+    close(mapped(PARAMS, *BATCHES), want)
+
+    explicit = mesh(AxisType.Explicit)
+    with jax.set_mesh(explicit):
+        got = step(*put(explicit, PARAMS, BATCHES))
+        assert jax.typeof(got[1][1]).sharding.spec == P("data", None, None)
+        close(got, want)
+
+
+def test_one_model_a_device():
+    """Params differ from device to device while the inputs do not: their cotangent is summed behind the loop."""
+    keys = jax.random.split(jax.random.key(0), 8)
+    params = jax.vmap(lambda key: CELL.init(key, D))(keys)
+    lengths = jnp.arange(8)
+    of_one = lambda params, inputs, length: dynamic(params, inputs, jnp.full(BATCH, length), RESETS)
+
+    def on_one(params, inputs, lengths):
+        return jax.grad(lambda x: of_one(jax.tree.map(lambda leaf: leaf[0], params), x, lengths[0]))(inputs)
+
+    mapped = jax.shard_map(on_one, mesh=mesh(AxisType.Auto), in_specs=(P("data"), P(), P("data")), out_specs=P())
+    every = jax.vmap(jax.grad(of_one, 1), (0, None, 0))
+    close(jax.jit(mapped)(params, INPUTS, lengths), jax.jit(every)(params, INPUTS, lengths).sum(0))
