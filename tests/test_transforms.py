@@ -1,6 +1,7 @@
 """The runners as JAX functions: jit, grad, jvp, hessian, vmap, leaks, retraces, dtypes."""
 
 import dataclasses
+import functools
 import pickle
 
 import jax
@@ -226,6 +227,32 @@ def test_a_function_that_cannot_be_hashed():
     outputs, state = jaxrnn.dynamic_rnn(Scale(), jnp.float32(2), INPUTS, initial_state=jnp.zeros((B, D)))
     close(outputs, INPUTS * 2)
     close(state, INPUTS.sum(1))
+
+
+class Scaled:
+    """A model with a state of its own, hashed by its identity."""
+
+    def __init__(self):
+        self.scale = 1.0
+
+    def step(self, params, inputs, state):
+        return inputs * self.scale, state
+
+
+@pytest.mark.parametrize("form", ["a method", "a closure", "a partial", "a default"])
+def test_what_can_change_is_not_remembered(form):
+    model = Scaled()
+    cell = {
+        "a method": model.step,
+        "a closure": lambda params, inputs, state: model.step(params, inputs, state),
+        "a partial": functools.partial(Scaled.step, model),
+        "a default": lambda params, inputs, state, model=model: model.step(params, inputs, state),
+    }[form]
+    run = lambda: jaxrnn.dynamic_rnn(cell, {}, INPUTS, initial_state=jnp.zeros((B, 1)))[0]
+    close(run(), INPUTS)
+    model.scale = 3.0
+    close(run(), INPUTS * 3)
+    close(jaxrnn.static_rnn(cell, {}, [INPUTS[:, 0]], initial_state=jnp.zeros((B, 1)))[0][0], INPUTS[:, 0] * 3)
 
 
 def test_a_closure_over_traced_values():
