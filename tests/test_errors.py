@@ -143,14 +143,24 @@ ROWS = [
     ([truncated(inputs=jax.device_put(STEPS[0][None], HOST), time_major=True, k1=1)], ValueError,
      r"inputs: expected the next piece of a stream on the device, got it in the host's memory. Move it with"),
     ([truncated(k1=7, memory=10**9), truncated(k1=7, memory="disk")], ValueError, r"memory: expected one of 'save',.* got"),
-    ([truncated(k1=7, stream=STATE)], ValueError, r"stream: expected .*StreamState.*, got .*LSTMStateTuple.* Pass what the call"),
+    ([truncated(k1=7, stream=STATE)], TypeError,
+     r"stream: expected the StreamState that the call before returned, got a LSTMStateTuple"),
+    ([truncated(k1=7, stream=jaxrnn.truncated_rnn(jaxrnn.GRUCell(5), jaxrnn.GRUCell(5).init(KEY, 3), INPUTS, k1=7)[1])],
+     ValueError, r"stream.state: expected the structure .*LSTMStateTuple.*, got .*Pass what the call before returned, for the"),
     ([truncated(k1=7, stream=jaxrnn.truncated_rnn(CELL, PARAMS, INPUTS, k1=7)[1], resets=jnp.zeros((4, 7), bool))], ValueError,
-     r"stream: expected .*returned, and resets in every call or in none"),
+     r"stream: expected no resets, as in the calls before, got resets. Pass resets in every call or in none"),
     ([truncated(k1=7, k2=9, stream=jaxrnn.truncated_rnn(CELL, PARAMS, INPUTS, k1=7, k2=8)[1])], ValueError,
      r"stream.inputs: expected float32\[2, 4, 3\], got float32\[1, 4, 3\]. Go on with the cell, batch, dtype, k1 and k2"),
     ([lambda: jaxrnn.bidirectional_dynamic_rnn(CELL, CELL, PARAMS, INPUTS),
       lambda: jaxrnn.static_bidirectional_rnn(CELL, CELL, PARAMS, STEPS)], TypeError,
      r"params: expected a pair \(forward, backward\), got a dict"),
+    ([lambda: jaxrnn.bidirectional_dynamic_rnn(CELL, CELL, (PARAMS, PARAMS), INPUTS, memory=("save",) * 3)], TypeError,
+     r"memory: expected a pair \(forward, backward\), got a tuple"),
+    # memory spaces
+    (both(params=jax.device_put(PARAMS, HOST)), ValueError, r"params: expected arrays in the device's memory, got some in the h"),
+    (both(initial_state=jax.device_put(STATE, HOST)), ValueError, r"initial_state: expected arrays in the device's memory"),
+    ([dynamic(resets=jax.device_put(jnp.zeros((4, 7), bool), HOST))], ValueError, r"resets: expected arrays in the device's memory"),
+    ([lambda: jaxrnn.static_rnn(CELL, PARAMS, jax.device_put(STEPS, HOST))], ValueError, r"inputs: expected arrays in the device's"),
 ]  # fmt: skip
 
 

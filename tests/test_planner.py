@@ -148,6 +148,38 @@ def test_a_plan_runs():
     np.testing.assert_allclose(outputs[0], jaxrnn.dynamic_rnn(cell, params, inputs)[0], rtol=1e-5, atol=1e-5)
 
 
+class Squares:
+    """A loss that cannot be hashed."""
+
+    __hash__ = None
+
+    def __call__(self, outputs, state):
+        return (outputs**2).sum()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sequence_length": [3, 4]},
+        {"resets": [[True] * 50] * 2, "dtype": "float32"},
+        {"initial_state": jaxrnn.LSTMStateTuple(np.zeros((2, 8)), np.zeros((2, 8)))},  # float64 in numpy
+    ],
+)
+def test_a_plan_is_for_the_very_arguments_it_was_made_of(options):
+    cell = jaxrnn.LSTMCell(8)
+    params, x = cell.init(jax.random.key(0), 3), np.ones((2, 50, 3))
+    plan = plan_memory(cell, params, x, 10 * MB, loss=Squares(), **options)
+    outputs, _ = jaxrnn.dynamic_rnn(cell, params, x, memory=plan, **options)
+    np.testing.assert_array_equal(outputs, jaxrnn.dynamic_rnn(cell, params, x, memory=10 * MB, **options)[0])
+
+
+def test_outputs_without_a_gradient_and_params_that_are_numbers():
+    cell = lambda params, inputs, state: (None, state + params["w"] * inputs.sum(-1, keepdims=True))
+    state = jnp.zeros((2, 1))
+    assert plan_memory(cell, {"w": 0.5}, Struct((2, 50, 3), jnp.float32), MB, initial_state=state).mode == "save"
+    assert jaxrnn.dynamic_rnn(cell, {"w": 0.5}, jnp.ones((2, 50, 3)), memory=MB, initial_state=state)[1].shape == (2, 1)
+
+
 def test_a_plan_is_for_its_problem():
     cell = jaxrnn.LSTMCell(8)
     params, x = cell.init(jax.random.key(0), 3), jnp.ones((2, 50, 3))
@@ -179,6 +211,7 @@ def test_a_plan_is_for_its_problem():
             ValueError,
             r"loss: expected 'outputs', 'state' or a function \(outputs, state\) -> scalar, got 'all'",
         ),
+        ({"loss": np.ones(3)}, ValueError, r"loss: expected 'outputs', .*, got array"),
         ({"swap": 1}, TypeError, r"swap: expected options among sequence_length, .*, reverse"),
         ({"inputs": jnp.ones((2, 3))}, ValueError, r"expected inputs of a step to be \[B, D\]"),
         ({"sequence_length": Struct((3,), jnp.int32)}, ValueError, r"sequence_length must be a vector \[B\].*int32\[3\]"),

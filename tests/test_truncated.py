@@ -150,19 +150,21 @@ def test_masks_belong_to_the_steps_of_the_stream():
     np.testing.assert_allclose(jnp.concatenate(parts), want, rtol=1e-6, atol=1e-6)
 
 
+CALLS = []
+
+
+def counted(params, inputs, state):
+    CALLS.append(1)
+    state = jnp.tanh(inputs @ params + state)
+    return state, state
+
+
 def test_one_compilation_serves_the_whole_stream():
-    calls = []
-
-    def cell(params, inputs, state):
-        calls.append(1)
-        state = jnp.tanh(inputs @ params + state)
-        return state, state
-
     params, inputs, state = jnp.ones((3, 5)), jnp.ones((B, 6, 3)), jnp.zeros((B, 5))
-    run = lambda stream: jaxrnn.truncated_rnn(cell, params, inputs, k1=3, k2=4, stream=stream, initial_state=state)[1]
+    run = lambda stream: jaxrnn.truncated_rnn(counted, params, inputs, k1=3, k2=4, stream=stream, initial_state=state)[1]
     stream = run(run(None))
-    traced = len(calls)
+    traced = len(CALLS)
     for _ in range(3):
         stream = run(stream)
-    assert len(calls) == traced
+    assert len(CALLS) == traced
     assert int(stream.time) == 30

@@ -23,7 +23,7 @@ from jaxrnn.check.cells import (
 )
 from jaxrnn.check.memory import (
     budget,
-    budget_is_enough,
+    budget_too_small,
     chunk_size,
     host_layout,
     is_budget,
@@ -32,6 +32,7 @@ from jaxrnn.check.memory import (
     made_for,
     memory,
     mode,
+    on_device,
     options,
     whole_blocks,
 )

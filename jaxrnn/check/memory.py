@@ -15,7 +15,7 @@ def memory(value: Any, swap_memory: bool, names: tuple[str, ...], kinds: tuple[t
     if is_budget(value):
         budget(value)
     elif not isinstance(value, kinds):
-        mode(value, names, (), "a budget in bytes (an int), a plan, ")
+        mode(value, names, others="a budget in bytes (an int), a plan, ")
     if swap_memory and value not in ("save", "offload"):
         raise ValueError(
             f"swap_memory=True is memory='offload': expected no other memory mode beside it, got memory={value!r}. "
@@ -23,7 +23,7 @@ def memory(value: Any, swap_memory: bool, names: tuple[str, ...], kinds: tuple[t
         )
 
 
-def mode(value: Any, names: tuple[str, ...], kinds: tuple[type, ...], others: str = "") -> None:
+def mode(value: Any, names: tuple[str, ...], kinds: tuple[type, ...] = (), others: str = "") -> None:
     """A mode's name, a policy, or one of `kinds`."""
     if not (value in names if isinstance(value, str) else callable(value) or isinstance(value, kinds)):
         raise ValueError(
@@ -42,12 +42,11 @@ def budget(size: Any) -> None:
         raise ValueError(f"budget: expected at least 1 byte of device memory, got {size}.")
 
 
-def budget_is_enough(size: int, needed: int, how: str) -> None:
-    if size < needed:
-        raise ValueError(
-            f"budget: expected at least {needed} bytes, the least that this problem needs ({how}), got {size}. Give more, or "
-            "shorten the sequence or the batch; jaxrnn.memory_plans prints what each way costs."
-        )
+def budget_too_small(size: int, needed: int, how: str) -> ValueError:
+    return ValueError(
+        f"budget: expected at least {needed} bytes, the least that this problem needs ({how}), got {size}. Give more, or "
+        "shorten the sequence or the batch; jaxrnn.memory_plans prints what each way costs."
+    )
 
 
 def made_for(plan: dict[str, Any], problem: dict[str, Any], chunk: int, chunk_size: int | None) -> None:
@@ -66,7 +65,7 @@ def made_for(plan: dict[str, Any], problem: dict[str, Any], chunk: int, chunk_si
 
 
 def loss(reads: Any) -> Any:
-    if not callable(reads) and reads not in ("outputs", "state"):
+    if not callable(reads) and not (isinstance(reads, str) and reads in ("outputs", "state")):
         raise ValueError(
             f"loss: expected 'outputs', 'state' or a function (outputs, state) -> scalar, got {reads!r}. It says what reads "
             "the result."
@@ -88,13 +87,25 @@ def host_layout(streamed: bool, time_major: bool) -> None:
         )
 
 
+def on_device(**on_host: bool) -> None:
+    """All that is read at every step is in the device's memory."""
+    for name, there in on_host.items():
+        if there:
+            raise ValueError(
+                f"{name}: expected arrays in the device's memory, got some in the host's. Move them with "
+                "jaxrnn.memory.to_device; the inputs of dynamic_rnn alone can stay there."
+            )
+
+
 def whole_blocks(time: int, chunk_size: int, sizes: tuple[int, ...]) -> None:
-    """Inputs on the host are read in equal blocks."""
-    covered = math.prod(sizes) * chunk_size
-    if covered != time:
+    """Inputs on the host are read in equal blocks, one for each step of the outermost loop."""
+    block = math.prod(sizes[1:]) * chunk_size
+    if sizes[0] * block != time:
         raise ValueError(
-            f"inputs: expected T in the host's memory to be a multiple of {' * '.join(map(str, (*sizes[1:], chunk_size)))} "
-            f"steps, got T = {time}. Give a chunk_size that divides T, or pad the inputs and pass their sequence_length."
+            f"inputs: expected T in the host's memory to be a multiple of the block of {block} steps that is brought in at "
+            f"once ({' * '.join(map(str, (*sizes[1:], chunk_size)))}, the inner loops times chunk_size), got T = {time}. Give "
+            "a chunk_size that divides T (every level of a recursion has to), or pad the inputs and pass their "
+            "sequence_length."
         )
 
 

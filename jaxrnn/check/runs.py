@@ -154,7 +154,7 @@ def truncation(k1: Any, k2: Any) -> tuple[int, int]:
             f"k1, k2: expected 1 <= k1 <= k2, got k1={k1}, k2={k2}. A window has k1 steps, and the gradient goes back k2 from "
             "its end."
         )
-    return k1, k2
+    return int(k1), int(k2)
 
 
 def pieces(time: int, k1: int, streamed: bool) -> None:
@@ -170,11 +170,17 @@ def pieces(time: int, k1: int, streamed: bool) -> None:
 
 def stream(given: Any, like: Any) -> Any:
     """The state of a stream that has the cell, the batch, k1 and k2 of `like`."""
-    if jax.tree.structure(given) != jax.tree.structure(like):
-        raise ValueError(
-            f"stream: expected {jax.tree.structure(like)}, got {jax.tree.structure(given)}. Pass what the call before "
-            "returned, and resets in every call or in none."
-        )
+    if not isinstance(given, type(like)):
+        raise TypeError(f"stream: expected the {type(like).__name__} that the call before returned, got {describe(given)}.")
+    if (given.resets is None) != (like.resets is None):
+        had, has = ("no resets" if stream.resets is None else "resets" for stream in (given, like))
+        raise ValueError(f"stream: expected {had}, as in the calls before, got {has}. Pass resets in every call or in none.")
+    for name, a, b in zip(like._fields, given, like, strict=True):
+        if jax.tree.structure(a) != jax.tree.structure(b):
+            raise ValueError(
+                f"stream.{name}: expected the structure {jax.tree.structure(b)}, got {jax.tree.structure(a)}. Pass what the "
+                "call before returned, for the same cell and inputs."
+            )
     for (path, a), (_, b) in zip(by_path(given), by_path(like), strict=True):
         if (a.shape, a.dtype) != (b.shape, b.dtype):
             raise ValueError(

@@ -22,6 +22,7 @@ from jaxrnn import check
 from jaxrnn.memory.host import to_device, to_host
 from jaxrnn.memory.modes import KEEP_NOTHING, Mode
 
+MOST_SEARCHED = 4  # levels whose cuts are all tried; of more, the innermost is cut first
 MOST_BLOCKS = 32  # a level, where "recursive" chooses the levels: their number then grows with the logarithm of T
 
 
@@ -58,7 +59,10 @@ def split(count: int, levels: int) -> tuple[int, ...]:
     What is left over runs as a loop of its own, in front or behind. That costs a compilation and copies of the inputs, so
     a cut without it may keep half as many states again.
     """
-    aim, about = round(count ** (1 / levels)), 6 if levels < 5 else 2
+    if levels > MOST_SEARCHED:
+        inner = chunk_near(count, round(count ** (1 / levels)))
+        return (*split(count // inner, levels - 1), inner)
+    aim, about = round(count ** (1 / levels)), 6
     near = {k for k in range(max(1, aim // 2), 2 * aim + 1) if count % k == 0}
     near |= set(range(max(1, aim - about), aim + about + 1))
 
@@ -68,6 +72,12 @@ def split(count: int, levels: int) -> tuple[int, ...]:
 
     inners = itertools.product(sorted(near), repeat=levels - 1)
     return min(((count // math.prod(inner), *inner) for inner in inners), key=states)
+
+
+def blocks(time: int, chunk_size: int, mode: Mode) -> tuple[int, ...]:
+    """The numbers of the loops over chunks of T steps, the outermost first."""
+    count = time // chunk_size
+    return split(count, mode.levels or max(1, _log(count)))
 
 
 def scan_chunks(
@@ -88,8 +98,7 @@ def scan_chunks(
       `(state, ys)`, leaves of ys `[T, ...]`.
     """
     time = _length(xs)
-    count = time // chunk_size
-    sizes = split(count, mode.levels or max(1, _log(count)))
+    count, sizes = time // chunk_size, blocks(time, chunk_size, mode)
     if streamed:
         check.whole_blocks(time, chunk_size, sizes)
     outermost = _streamed if streamed else lambda f: f

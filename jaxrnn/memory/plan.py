@@ -21,8 +21,9 @@ class Plan:
       device_bytes: temporary memory of a training step on the device, in bytes: all but the arguments (params, inputs) and
         the results (the gradient).
       host_bytes: the same in the host's memory.
-      extra_forwards: forward passes that the backward pass runs again.
-      loss: what was taken to read the result.
+      extra_forwards: forward passes that the backward pass runs again; of "offload" only what makes gates of states, a
+        matrix product a chunk.
+      loss: what was taken to read the result; of a function, its name.
       made_for: the problem, name by name: cells, shapes and dtypes.
     """
 
@@ -85,8 +86,7 @@ def first_within(budget: int, plans: Iterable[Plan]) -> Plan:
             return plan
         seen.append(plan)
     least = min(seen, key=lambda plan: plan.device_bytes)
-    check.budget_is_enough(budget, least.device_bytes, least.how)
-    return least
+    raise check.budget_too_small(budget, least.device_bytes, least.how)
 
 
 def _table(plans: Iterable[Plan]) -> list[str]:

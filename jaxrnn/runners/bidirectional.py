@@ -53,7 +53,7 @@ def bidirectional_dynamic_rnn(
       `((outputs_fw, outputs_bw), (state_fw, state_bw))`.
 
     Raises:
-      TypeError, ValueError: as `dynamic_rnn`, and if params is not a pair.
+      TypeError, ValueError: as `dynamic_rnn`, and if params, or a tuple given as memory, is not a pair.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn
@@ -65,8 +65,7 @@ def bidirectional_dynamic_rnn(
     """
     check.pair(params, "params")
     key_fw, key_bw = _two_keys(key)
-
-    memory_fw, memory_bw = memory if isinstance(memory, tuple) else [_half(memory)] * 2
+    memory_fw, memory_bw = _two_memories(memory)
 
     def run(cell, params, initial_state, resets, key, memory, reverse):
         return dynamic_rnn(
@@ -138,8 +137,12 @@ def static_bidirectional_rnn(
     return outputs, state_fw, state_bw
 
 
-def _half(memory):
-    return memory // 2 if check.is_budget(memory) else memory
+def _two_memories(memory):
+    """The memory of each direction; of a budget, half."""
+    if isinstance(memory, (tuple, list)):
+        check.pair(memory, "memory")
+        return memory
+    return [max(memory // 2, 1) if check.is_budget(memory) else memory] * 2
 
 
 def _two_keys(key):

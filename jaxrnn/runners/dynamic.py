@@ -48,9 +48,9 @@ def dynamic_rnn(
       cell: a jaxrnn cell, or any function `cell(params, inputs, state) -> (output, new_state)`.
       params: the cell's params.
       inputs: an array or a pytree of arrays `[B, T, ...]`, or `[T, B, ...]` if time_major. Inputs in the host's memory
-        (placed there by a sharding with memory_kind "pinned_host", or `jaxrnn.memory.to_host`) stay there: a chunk at a time
-        is brought in, forward and backward, and the outputs, and the gradient, live there too. That needs time_major, and a
-        chunk_size that divides T.
+        (placed there by a sharding with memory_kind "pinned_host", or `jaxrnn.memory.to_host`) stay there: a block of the
+        outermost loop at a time (one chunk, but under "recursive") is brought in, forward and backward, and the outputs, and
+        the gradient, live there too. That needs time_major, and loops that come out even: a chunk_size that divides T.
       sequence_length: integers `[B]`. At `t >= length` the output is zeros and the state is copied through; what the
         padding holds, NaN too, reaches no value and no gradient. Chunks past the longest row are not run (but under
         "offload" they are). Lengths out of [0, T] are an error where they can be seen and are clipped under jit.
@@ -64,9 +64,9 @@ def dynamic_rnn(
         the levels). "offload": in the host's memory, every step, or of a plain function the first state of every chunk.
         It is tried on a small problem first and becomes "recompute", with a warning, where gradients are wrong or nothing
         is moved; a CPU has no other memory, and the states stay.
-        An int: a budget in bytes of temporary device memory, of which the planner makes the best (`jaxrnn.plan_memory`);
-        a `jaxrnn.memory.Plan`; or a `jax.checkpoint` policy, which can choose the names `jaxrnn.memory.GATES`, `OUTPUTS`
-        (what a stack's layer hands on) and, for plain functions, `STATES`.
+        An int: a budget in bytes of temporary device memory, of which the planner makes the best (`jaxrnn.plan_memory`; under
+        `jax.vmap` it is for one example); a `jaxrnn.memory.Plan`; or a `jax.checkpoint` policy, which can choose the names
+        `jaxrnn.memory.GATES`, `OUTPUTS` (what a stack's layer hands on) and, for plain functions, `STATES`.
       chunk_size: K, steps a chunk, 1 or more; None chooses. A divisor of T saves the compilation of a rest.
       reverse: whether to run from the last step to the first. Outputs stay at their inputs' places.
       resets: booleans laid out as the inputs, `[B, T]`: start again from the initial state before that step.

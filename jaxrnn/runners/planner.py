@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxrnn import check
 from jaxrnn.memory.host import on_host
 from jaxrnn.memory.plan import Plan, Plans, first_within
 from jaxrnn.runners.problem import problem_of
-from jaxrnn.runners.start import Struct
-from jaxrnn.runners.ways import plans
+from jaxrnn.runners.ways import plans, shapes
 
 
 def plan_memory(
@@ -37,8 +37,9 @@ def plan_memory(
         they are sharded, the bytes are those of one device.
       budget: bytes of temporary memory on the device for a training step: what the backward pass needs, the outputs, their
         cotangents and copies. Params, their gradient and the inputs themselves are not in it.
-      loss: what reads the result: "outputs" (all of them) or "state" (the last one alone), by a loss that needs no more than
-        these and their cotangents; or your own loss, a function `(outputs, state) -> scalar`, whose own arrays then count.
+      loss: what reads the result: "outputs" (all of them) or "state" (the last one alone), by the sum of their sines; or your
+        own loss, a function `(outputs, state) -> scalar`. The value and the gradient of a loss on all outputs can take an
+        array [T, B, H] of its own more or less than the sines do; then give it.
       input_gradient: whether the gradient with respect to the inputs is taken too.
       **options: the other arguments of the `dynamic_rnn` call, as arrays or shapes: sequence_length, initial_state,
         dtype, time_major, chunk_size, reverse, resets, key.
@@ -103,11 +104,11 @@ def _plans(cell, params, inputs, loss, input_gradient, options):
     check.options(options, (*_ARRAYS, *_VALUES, "chunk_size"))
     check.chunk_size(options.get("chunk_size"))
     values = {name: options[name] for name in _VALUES if name in options}
-    arrays = {name: options[name] for name in _ARRAYS if name in options}
-    trace = lambda params, inputs, arrays: problem_of("dynamic_rnn", cell, params, inputs, **arrays, **values)
-    problem = jax.eval_shape(trace, params, inputs, arrays)
-    shapes = {"params": _sharded_shapes(params), "inputs": _sharded_shapes(inputs)}
-    problem = dataclasses.replace(problem, **shapes, streamed=on_host(inputs))
+    arrays = {"params": params, "inputs": inputs, **{name: options[name] for name in _ARRAYS if name in options}}
+    arrays = {name: shapes(jnp.asarray(tree) if _is_list(name, tree) else tree) for name, tree in arrays.items()}
+    problem = jax.eval_shape(lambda arrays: problem_of("dynamic_rnn", cell, **arrays, **values), arrays)
+    placed = {name: arrays[name] for name in ("params", "inputs")}
+    problem = dataclasses.replace(problem, **placed, streamed=on_host(inputs))
     check.host_layout(problem.streamed, problem.time_major)
     return plans(problem, check.loss(loss), input_gradient, options.get("chunk_size"))
 
@@ -116,12 +117,6 @@ _ARRAYS = ("sequence_length", "initial_state", "resets", "key")
 _VALUES = ("dtype", "time_major", "reverse")
 
 
-def _sharded_shapes(tree):
-    """Shapes with their placement over devices; the memory that they are in is left out."""
-
-    def shape(leaf):
-        sharding = getattr(leaf, "sharding", None)
-        spread = isinstance(sharding, jax.NamedSharding) and not on_host(leaf)
-        return Struct(leaf.shape, leaf.dtype, sharding=sharding if spread else None)
-
-    return jax.tree.map(shape, tree)
+def _is_list(name, tree):
+    """Whether a list of numbers stands for one array."""
+    return name in ("sequence_length", "resets") and isinstance(tree, (list, tuple))

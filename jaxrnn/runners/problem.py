@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxrnn import check
 from jaxrnn.memory.host import on_host
@@ -57,15 +58,21 @@ def problem_of(
     time, batch = check.sequence(inputs, 0 if time_major else 1)
     layout, shape = ("[T, B]", (time, batch)) if time_major else ("[B, T]", (batch, time))
     check.host_layout(on_host(inputs), time_major)
+    check.on_device(
+        params=on_host(params),
+        initial_state=on_host(initial_state),
+        sequence_length=on_host(sequence_length),
+        resets=on_host(resets),
+    )
     return Problem(
         params=check.arrays(params, "params"),
         inputs=inputs,
         sequence_length=check.lengths(sequence_length, batch, time),
-        initial_state=initial_state,
+        initial_state=None if initial_state is None else check.arrays(initial_state, "initial_state"),
         resets=check.resets(resets, shape, layout),
         key=key,
         cell=cell,
-        dtype=dtype,
+        dtype=None if dtype is None else jnp.dtype(dtype),
         time_major=time_major,
         reverse=reverse,
         streamed=on_host(inputs),

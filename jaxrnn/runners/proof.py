@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 import warnings
 from typing import Any
 
@@ -19,11 +20,19 @@ from jaxrnn.runners.problem import Problem
 
 def proven(mode: Mode) -> Mode:
     """`mode`, or "recompute" in the place of an offload that does not work here, with a warning that says why."""
-    reason = offload_fails() if mode is OFFLOAD else None
+    reason = offload_fails() if mode.name == OFFLOAD.name else None
     if reason is None:
         return mode
-    warnings.warn(f"memory='offload' is run as memory='recompute': {reason}", stacklevel=4)
+    warnings.warn(f"memory='offload' is run as memory='recompute': {reason}", stacklevel=_callers_level())
     return RECOMPUTE
+
+
+def _callers_level() -> int:
+    """The stack level, for `proven`, of the first function that is not of this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("jaxrnn."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def offload_fails() -> str | None:
@@ -39,12 +48,18 @@ def offload_fails() -> str | None:
 def _failure(platform: str) -> str | None:
     """Runs a small problem on the device with and without offload. Eight chunks, since what went wrong in jaxlib 0.11.0 was
     the order in which the backward pass read them; tiles of [8, 128], the least that a TPU transfers."""
-    grads, _ = _gradients(SAVE)
-    offloaded, host_bytes = _gradients(OFFLOAD)
-    difference = max(np.max(np.abs(a - b)) for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(offloaded), strict=True))
     versions = f"with jax {jax.__version__} on this {platform}"
+    grads, _ = _gradients(SAVE)
+    try:
+        offloaded, host_bytes = _gradients(OFFLOAD)
+    except Exception as error:  # of any kind: whatever a back end that lacks this says
+        return f"{versions} a small problem fails with {type(error).__name__}: {error!s:.200}"
+    pairs = zip(jax.tree.leaves(grads), jax.tree.leaves(offloaded), strict=True)
+    difference = max(np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in pairs)
     if not difference <= 1e-3:
-        return f"{versions} the gradient of a small problem differs by {difference:.2g} from the one without offload."
+        return (
+            f"{versions} the gradient of a small problem differs by {difference:.2g} of its size from the one without offload."
+        )
     return None if host_bytes else f"{versions} the compiled program of a small problem uses no host memory."
 
 

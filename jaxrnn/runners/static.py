@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxrnn import check
 from jaxrnn.keys import call_cell, step_key
 from jaxrnn.lengths import Steps, leave, zero_padding
+from jaxrnn.memory.host import on_host
 from jaxrnn.runners.jit import jit_by_value
 from jaxrnn.runners.start import first_state, key_struct
 
@@ -59,6 +60,7 @@ def static_rnn(
     """
     check.is_cell(cell, "static_rnn")
     check.step_list(inputs)
+    check.on_device(inputs=on_host(inputs), params=on_host(params), initial_state=on_host(initial_state))
     inputs = [check.arrays(x, f"inputs[{t}]") for t, x in enumerate(inputs)]
     sequence_length = check.lengths(sequence_length, check.same_steps(inputs), len(inputs))
     run = jit_by_value(_run, cell, static=("cell", "dtype", "reverse"))

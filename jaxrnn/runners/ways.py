@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
-from jaxrnn.memory.blocks import default_chunk_size
+from jaxrnn.memory.blocks import blocks, default_chunk_size
 from jaxrnn.memory.host import on_host, to_device, to_host
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode, recursive, resolve
 from jaxrnn.memory.plan import Plan, first_within
@@ -41,19 +42,34 @@ def way_to_run(problem: Problem, memory: Any, chunk_size: int | None) -> tuple[M
 def plans(problem: Problem, loss: Any, input_gradient: bool, chunk_size: int | None = None) -> Iterator[Plan]:
     """A plan for every way, the fastest first; each is measured when its turn comes."""
     made_for = description(problem)
-    for mode, size in _ways(problem, chunk_size):
+    ways = list(_ways(problem, chunk_size))
+    if problem.streamed:
+        ways = [way for way in ways if _in_whole_blocks(problem, *way)] or ways[:1]
+    for mode, size in ways:
         device, host = _bytes(problem, mode, size, loss, input_gradient)
-        work, reader = _extra_forwards(problem.cell, mode), getattr(loss, "__name__", loss)
+        work, reader = _extra_forwards(problem.cell, mode), check.name_of(loss) if callable(loss) else loss
         yield Plan(mode.name, size, mode.levels or 1, device, host, work, reader, made_for)
 
 
 def description(problem: Problem) -> dict[str, Any]:
     """What a plan is made for, name by name. The direction is left out: it costs nothing."""
     arrays = dataclasses.replace(problem, cell=None)
-    leaves = jax.tree_util.tree_leaves_with_path(arrays)
+    leaves = jax.tree_util.tree_leaves_with_path(shapes(arrays))
     named = {jax.tree_util.keystr(path).removeprefix("."): check.describe(leaf) for path, leaf in leaves}
-    cell = problem.cell if is_value(problem.cell) else id(problem.cell)
-    return {"cell": cell, "time_major": problem.time_major, "dtype": problem.dtype, **named}
+    cell = problem.cell if is_value(problem.cell) else f"{check.name_of(problem.cell)} at {id(problem.cell):#x}"
+    statics = {"time_major": problem.time_major, "dtype": problem.dtype, "streamed": problem.streamed}
+    return {"cell": cell, **statics, **named}
+
+
+def shapes(tree: Any) -> Any:
+    """Shapes with their placement over devices, where it is known; the memory that they are in is left out."""
+
+    def shape(leaf):
+        sharding = getattr(leaf, "sharding", None)
+        spread = isinstance(sharding, jax.NamedSharding) and isinstance(sharding.mesh, jax.sharding.Mesh) and not on_host(leaf)
+        return Struct(jnp.shape(leaf), jnp.result_type(leaf), sharding=sharding if spread else None)
+
+    return jax.tree.map(shape, tree)
 
 
 def _ways(problem: Problem, chunk_size: int | None) -> Iterator[tuple[Mode, int]]:
@@ -64,6 +80,12 @@ def _ways(problem: Problem, chunk_size: int | None) -> Iterator[tuple[Mode, int]
         yield mode, chunk_size or default_chunk_size(time, batch, mode)
 
 
+def _in_whole_blocks(problem: Problem, mode: Mode, chunk_size: int) -> bool:
+    """Whether the loops come out even, as reading from the host needs it."""
+    time = problem.time_and_batch[0]
+    return math.prod(blocks(time, chunk_size, mode)) * chunk_size == time
+
+
 def _extra_forwards(cell: Any, mode: Mode) -> int:
     saves_it_all = mode.name == "save" and hasattr(cell, "chunk")  # of a plain function only the states are kept
     return 0 if saves_it_all else mode.levels or 1
@@ -71,18 +93,16 @@ def _extra_forwards(cell: Any, mode: Mode) -> int:
 
 def _bytes(problem: Problem, mode: Mode, chunk_size: int, loss: Any, input_gradient: bool) -> tuple[int, int]:
     """Temporary bytes of a training step, on the device and on the host."""
-    leaves, treedef = jax.tree.flatten(problem)
-    shape = lambda leaf: leaf if isinstance(leaf, Struct) else Struct(jnp.shape(leaf), jnp.result_type(leaf))
-    shapes = tuple(map(shape, leaves))
-    count = _counted_before if is_value(problem.cell) else _count
-    return count(shapes, treedef, mode, chunk_size, loss, input_gradient)
+    leaves, treedef = jax.tree.flatten(shapes(problem))
+    count = _counted_before if is_value((problem.cell, loss)) else _count
+    return count(tuple(leaves), treedef, mode, chunk_size, loss, input_gradient)
 
 
 def _count(shapes, treedef, mode, chunk_size, loss, input_gradient):
     """What the compiler says, which is exact, and known in a fraction of a second whatever T is; nothing is allocated."""
     problem = jax.tree.unflatten(treedef, shapes)
     rest, restdef = jax.tree.flatten(dataclasses.replace(problem, params=None, inputs=None))
-    read: Any = {"outputs": _all_outputs, "state": _last_state}.get(loss, loss)
+    read = loss if callable(loss) else {"outputs": _all_outputs, "state": _last_state}[loss]
 
     def step(params, inputs, rest):
         def value(params, inputs):
@@ -114,5 +134,5 @@ def _last_state(outputs, state):
 
 def _sum_of_sines(tree):
     """Its derivative reads every element, and it needs no array of its own where XLA fuses it (jax 0.10 takes one)."""
-    sines = [jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return sum(sine.astype(jnp.float32) for sine in sines)
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return sum((jnp.sum(jnp.sin(leaf)).real.astype(jnp.float32) for leaf in leaves), jnp.float32(0))
