@@ -1,7 +1,7 @@
 """Memory, time and compilation of training steps against the length of the sequence: jaxrnn's modes and its peers.
 
-    python benchmarks/memory.py                                  what is installed in this environment
-    python benchmarks/memory.py --peers PEERS/bin/python         the peers from another one (peers.txt beside this file)
+    python benchmarks/memory.py                                    what is installed in this environment
+    python benchmarks/memory.py --peers A/bin/python B/bin/python  and in these (set_up_peers.sh beside this file makes them)
 
 For every length and system, one process: the temporary memory that the compiler counts (`temp_size_in_bytes`; for torch, which
 counts none, the growth of the peak resident memory in a step), the planner's prediction, the time to trace and compile, and
@@ -22,12 +22,13 @@ import pathlib
 import platform
 import resource
 import subprocess
-import sys
 import time
 from typing import Any
 
+from places import pythons
+from work import Work
+
 HERE = pathlib.Path(__file__).parent
-NEEDS = {"Flax": "flax", "Haiku": "haiku", "Equinox": "equinox", "torch": "torch", "jaxrnn": "jaxrnn", "plain": "jax"}
 SYSTEMS = [
     "jaxrnn save", "jaxrnn offload", "jaxrnn recompute", "jaxrnn recursive", "jaxrnn static_rnn", "plain lax.scan", "Flax",
     "Flax, nn.remat", "Haiku", "Equinox, checkpointed", "torch",
@@ -37,7 +38,7 @@ LONGEST = {"jaxrnn static_rnn": 64}  # its compilation grows with T, to minutes
 SHORTEST = {"jaxrnn recursive": 64}  # below, there is nothing to cut twice
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--peers", default=sys.executable, help="a Python that has the peers")
+parser.add_argument("--peers", nargs="*", default=[], help="Pythons of environments that have peers")
 parser.add_argument("--out", default="out/memory", help="where the results go")
 parser.add_argument("--lengths", type=int, nargs="+", default=[16, 64, 512, 4096, 32768, 262144, 1048576], help="T")
 parser.add_argument("--sizes", type=int, nargs=3, default=[1, 8, 128], help="B, D, H")
@@ -55,13 +56,12 @@ def measure(system: str, length: int, loss: str, sizes: list[int], limit: float)
     if system == "torch":
         return measure_torch(length, loss, *sizes)
     import jax
-    import numpy as np
-    from systems import JAX_SYSTEMS, Sizes, jaxrnn_plan
+    from systems import jaxrnn_plan, loss_of
 
     batch, inputs, units = sizes
-    whole = Sizes(length, batch, inputs, units)
-    value, params = JAX_SYSTEMS[system](whole, loss)
-    x = np.random.default_rng(0).standard_normal((batch, length, inputs), np.float32)
+    work = Work("lstm", length, batch, inputs, units)
+    value, params = loss_of(system, work, loss)
+    (x,) = work.arrays
     step = jax.jit(jax.value_and_grad(value))
     began = time.perf_counter()
     compiled = step.lower(params, x).compile()
@@ -69,7 +69,7 @@ def measure(system: str, length: int, loss: str, sizes: list[int], limit: float)
     analysis: Any = compiled.memory_analysis()
     result["bytes"] = analysis.temp_size_in_bytes
     if system in PLANNED:
-        result["predicted"] = jaxrnn_plan(whole, loss, system.split()[1]).device_bytes
+        result["predicted"] = jaxrnn_plan(work, loss, system.split()[1]).device_bytes
     if result["bytes"] <= limit * 1e9:
         result["step"] = best_time(lambda: jax.block_until_ready(compiled(params, x)))
     return result | {"versions": {"python": platform.python_version(), "jax": jax.__version__}}
@@ -109,23 +109,15 @@ def best_time(step) -> float:
 
 def run_all(options) -> list[dict[str, Any]]:
     """Every length and system in turn."""
-    rows = []
-    left_out = {}
+    rows, places = [], pythons(SYSTEMS, options.peers)
     for loss in ("state", "outputs"):
         for length in options.lengths:
-            for system in SYSTEMS:
-                ours = system.startswith("jaxrnn")
+            for system, python in places.items():
                 if not SHORTEST.get(system, 0) <= length <= LONGEST.get(system, length):
                     continue
                 if system == "torch" and too_large(rows, system, loss, length, options.limit):
                     continue
-                python = sys.executable if ours else options.peers
-                result = left_out.get(system) or run_one(python, system, length, loss, options)
-                if "missing" in result:
-                    if system not in left_out:
-                        print(f"left out: {system} ({result['missing']})", flush=True)
-                    left_out[system] = result
-                    continue
+                result = run_one(python, system, length, loss, options)
                 rows.append({"system": system, "time": length, "loss": loss, **result})
                 print(line(rows[-1]), flush=True)
     return rows
@@ -142,9 +134,8 @@ def run_one(python: str, system: str, length: int, loss: str, options) -> dict[s
     sizes = [*map(str, options.sizes)]
     command = [python, __file__, "--one", system, str(length), loss, "--sizes", *sizes, "--limit", str(options.limit)]
     paths = os.pathsep.join([str(HERE.parent), str(HERE)])
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, encoding="utf-8")
-    if done.returncode:
-        return {"missing": done.stderr.strip().splitlines()[-1]}
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -176,14 +167,14 @@ def draw(path: pathlib.Path, rows, sizes) -> None:
                 continue
             first, last = system.replace(",", "").split()[0], system.split()[-1]
             panel.plot(*zip(*points, strict=True), styles.get(last, "-"), color=colors[first], marker=".", linewidth=1.6)
-            labels.append((points[-1][1], system, colors[first]))
-        height, right = 0.0, max(row["time"] for row in rows)
-        for y, system, color in sorted(labels):
+            labels.append((points[-1], system, colors[first]))
+        height = 0.0
+        for (x, y), system, color in sorted(labels, key=lambda label: label[0][1]):
             height = max(y, height * 1.45)  # the labels of lines that are close stand one above the other
-            panel.text(right * 1.2, height, system, color=color, va="center", fontsize=9)
+            panel.text(x * 1.2, height, system, color=color, va="center", fontsize=9)
         name = {"state": "loss on the last output", "outputs": "loss on all outputs"}[loss]
         panel.set(xscale="log", yscale="log", xlabel="T, steps", title=name)
-        panel.set_xlim(right=right * 40)
+        panel.set_xlim(right=max(row["time"] for row in rows) * 40)
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(color="0.93")
     panels[0].set_ylabel("temporary memory of a training step, bytes")
@@ -197,9 +188,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         system, length, loss = options.one
-        package = NEEDS[system.replace(",", "").split()[0]]
-        if importlib.util.find_spec(package) is None:
-            sys.exit(f"{package} is not installed")
         print(json.dumps(measure(system, int(length), loss, options.sizes, options.limit)))
         return
     out = pathlib.Path(options.out)

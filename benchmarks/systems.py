@@ -1,8 +1,8 @@
-"""Training steps of an LSTM in jaxrnn and in its peers, each doing the same work.
+"""One recurrent layer in jaxrnn and in its peers, each doing the same work; what `memory.py` and `speed.py` measure.
 
-Batch-first float32 inputs `[B, T, D]`, H units; the loss is the sum of the sines of all outputs ("outputs") or of the last one
-alone ("state"); the gradient is taken with respect to the parameters. Every library is imported where it is used, so that a
-machine needs only those that it is to measure.
+A system is a function `(work, loss) -> (run, params)` with `run(params, inputs, lengths) -> (outputs, last)`: inputs
+`[B, T, D]` float32, lengths integers `[B]` or None, outputs `[B, T, H]`, zeros in the padding, and the last output `[B, H]`.
+Every library is imported where it is used, so that a machine needs only those that it is to measure.
 """
 
 # The peers are not installed where the types are checked.
@@ -10,148 +10,247 @@ machine needs only those that it is to measure.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+from work import Work
 
 
-class Sizes(NamedTuple):
-    """T, B, D, H."""
-
-    time: int
-    batch: int
-    inputs: int
-    units: int
+class NotOfferedError(Exception):
+    """The library does not have this."""
 
 
-def read(outputs: Any, loss: str, last: Any = None) -> Any:
-    """The loss on outputs `[B, T, H]`; `last` is the last output `[B, H]`, where a library gives it apart."""
-    if loss == "outputs":
-        return jnp.sum(jnp.sin(outputs))
-    return jnp.sum(jnp.sin(outputs[:, -1] if last is None else last))
+def loss_of(system: str, work: Work, loss: str) -> tuple[Callable, Any]:
+    """`(value, params)`: the sum of the sines of all outputs ("outputs") or of the last one alone ("state")."""
+    run, params = SYSTEMS[system](work, loss)
+
+    def value(params, inputs, lengths=None):
+        outputs, last = run(params, inputs, lengths)
+        return jnp.sum(jnp.sin(outputs if loss == "outputs" else last))
+
+    return value, params
 
 
-def jaxrnn_plan(sizes: Sizes, loss: str, mode: str) -> Any:
-    """The planner's plan for a memory mode; of "recursive" that with three levels, or with as many as T has room for."""
+# ---- jaxrnn
+
+
+def jaxrnn_cell(work: Work) -> Any:
+    """The cell of that name."""
     import jaxrnn
 
-    cell = jaxrnn.LSTMCell(sizes.units)
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), sizes.inputs))
-    inputs = jax.ShapeDtypeStruct((sizes.batch, sizes.time, sizes.inputs), jnp.float32)
+    return {"lstm": jaxrnn.LSTMCell, "gru": jaxrnn.GRUCell, "basic": jaxrnn.BasicRNNCell}[work.cell](work.units)
+
+
+def jaxrnn_plan(work: Work, loss: str, mode: str) -> Any:
+    """The planner's plan for a memory mode."""
+    import jaxrnn
+
+    cell = jaxrnn_cell(work)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), work.inputs))
+    inputs = jax.ShapeDtypeStruct((work.batch, work.time, work.inputs), jnp.float32)
     plans = jaxrnn.memory_plans(cell, params, inputs, loss=loss)
-    return [plan for plan in plans if plan.mode == mode and plan.levels <= 3][-1]
+    levels = recursive_levels(work.time) if mode == "recursive" else 1
+    return next(plan for plan in plans if (plan.mode, plan.levels) == (mode, levels))
+
+
+def recursive_levels(time: int) -> int:
+    """Three, or as many as T has room for."""
+    return max(1, min(3, int(math.log(time, 4)) - 1))
 
 
 def jaxrnn_mode(mode: str) -> Callable:
     """`dynamic_rnn` in a memory mode."""
 
-    def build(sizes: Sizes, loss: str):
+    def build(work: Work, loss: str):
         import jaxrnn
 
-        cell, plan = jaxrnn.LSTMCell(sizes.units), jaxrnn_plan(sizes, loss, mode)
+        cell = jaxrnn_cell(work)
+        memory = jaxrnn.memory.recursive(recursive_levels(work.time)) if mode == "recursive" else mode
 
-        def value(params, inputs):
-            outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, memory=plan)
-            return read(outputs, loss, state.h)
+        def run(params, inputs, lengths):
+            outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, sequence_length=lengths, memory=memory)
+            return outputs, state.h if work.cell == "lstm" else state
 
-        return value, cell.init(jax.random.key(0), sizes.inputs)
+        return run, cell.init(jax.random.key(0), work.inputs)
 
     return build
 
 
-def jaxrnn_static(sizes: Sizes, loss: str):
+def jaxrnn_static(work: Work, loss: str):
     """`static_rnn`: a graph of T cells."""
     import jaxrnn
 
-    cell = jaxrnn.LSTMCell(sizes.units)
+    cell = jaxrnn_cell(work)
 
-    def value(params, inputs):
-        outputs, state = jaxrnn.static_rnn(cell, params, [inputs[:, t] for t in range(sizes.time)])
-        return read(jnp.stack(outputs, 1), loss, state.h)
+    def run(params, inputs, lengths):
+        steps = [inputs[:, t] for t in range(work.time)]
+        outputs, state = jaxrnn.static_rnn(cell, params, steps, sequence_length=lengths)
+        return jnp.stack(outputs, 1), state.h if work.cell == "lstm" else state
 
-    return value, cell.init(jax.random.key(0), sizes.inputs)
-
-
-def plain_scan(sizes: Sizes, loss: str):
-    """What one writes by hand: `lax.scan` of the equations."""
-
-    def value(params, inputs):
-        def step(state, x):
-            c, h = state
-            z = x @ params["w"] + h @ params["u"] + params["b"]
-            i, f, g, o = jnp.split(z, 4, -1)
-            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-            h = jax.nn.sigmoid(o) * jnp.tanh(c)
-            return (c, h), h
-
-        zeros = jnp.zeros((sizes.batch, sizes.units))
-        (_, h), outputs = jax.lax.scan(step, (zeros, zeros), jnp.swapaxes(inputs, 0, 1))
-        return read(jnp.swapaxes(outputs, 0, 1), loss, h)
-
-    return value, _weights(sizes)
+    return run, cell.init(jax.random.key(0), work.inputs)
 
 
-def _weights(sizes: Sizes):
-    keys, h = jax.random.split(jax.random.key(0)), sizes.units
-    normal = lambda key, rows: jax.random.normal(key, (rows, 4 * h)) / rows**0.5
-    return {"w": normal(keys[0], sizes.inputs), "u": normal(keys[1], h), "b": jnp.zeros(4 * h)}
+# ---- by hand
 
 
-def equinox_checkpointed(sizes: Sizes, loss: str):
-    """The checkpointed loop of Equinox, with its LSTM cell."""
-    import equinox as eqx
-    from equinox.internal import scan
+def plain_scan(work: Work, loss: str):
+    """What one writes by hand: `lax.scan` of the equations, and a `where` a step if there are lengths."""
+    gates = {"lstm": 4, "gru": 3, "basic": 1}[work.cell]
+    step = {"lstm": _lstm, "gru": _gru, "basic": _basic}[work.cell]
+    zeros = jnp.zeros((work.batch, work.units))
+    start = (zeros, zeros) if work.cell == "lstm" else (zeros,)
 
-    params, static = eqx.partition(eqx.nn.LSTMCell(sizes.inputs, sizes.units, key=jax.random.key(0)), eqx.is_array)
+    def run(params, inputs, lengths):
+        def one_step(state, item):
+            time, x = item
+            new = step(params, x, *state)
+            if lengths is None:
+                return new, new[-1]
+            valid = (time < lengths)[:, None]
+            return tuple(jnp.where(valid, n, s) for n, s in zip(new, state, strict=True)), jnp.where(valid, new[-1], 0.0)
 
-    def value(params, inputs):
-        cell = jax.vmap(eqx.combine(params, static))
+        state, outputs = lax.scan(one_step, start, (jnp.arange(work.time), jnp.swapaxes(inputs, 0, 1)))
+        return jnp.swapaxes(outputs, 0, 1), state[-1]
 
-        def step(state, x):
-            state = cell(x, state)
-            return state, state[0] if loss == "outputs" else None
+    keys = jax.random.split(jax.random.key(0))
+    normal = lambda key, rows: jax.random.normal(key, (rows, gates * work.units)) / rows**0.5
+    bias = jnp.zeros(gates * work.units)
+    return run, {"w": normal(keys[0], work.inputs), "u": normal(keys[1], work.units), "b": bias, "v": bias}
 
-        zeros = jnp.zeros((sizes.batch, sizes.units))
-        (h, _), outputs = scan(step, (zeros, zeros), jnp.swapaxes(inputs, 0, 1), kind="checkpointed")
-        return read(outputs, loss, h)
 
-    return value, params
+def _lstm(params, x, c, h):
+    i, f, g, o = jnp.split(x @ params["w"] + h @ params["u"] + params["b"], 4, -1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return c, jax.nn.sigmoid(o) * jnp.tanh(c)
+
+
+def _gru(params, x, h):
+    zr, zu, zn = jnp.split(x @ params["w"] + params["b"], 3, -1)
+    rr, ru, rn = jnp.split(h @ params["u"] + params["v"], 3, -1)
+    u = jax.nn.sigmoid(zu + ru)
+    n = jnp.tanh(zn + jax.nn.sigmoid(zr + rr) * rn)
+    return (n + u * (h - n),)
+
+
+def _basic(params, x, h):
+    return (jnp.tanh(x @ params["w"] + h @ params["u"] + params["b"]),)
+
+
+# ---- the libraries
 
 
 def flax_rnn(remat: bool) -> Callable:
     """`flax.linen.RNN`, with or without `nn.remat` of its cell."""
 
-    def build(sizes: Sizes, loss: str):
+    def build(work: Work, loss: str):
         from flax import linen as nn
 
-        cell = nn.remat(nn.OptimizedLSTMCell) if remat else nn.OptimizedLSTMCell
-        rnn = nn.RNN(cell(sizes.units), return_carry=True)
+        cell = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell, "basic": nn.SimpleCell}[work.cell]
+        rnn = nn.RNN((nn.remat(cell) if remat else cell)(work.units), return_carry=True)
 
-        def value(params, inputs):
-            (_, h), outputs = rnn.apply(params, inputs)
-            return read(outputs, loss, h)
+        def run(params, inputs, lengths):
+            state, outputs = rnn.apply(params, inputs, seq_lengths=lengths)
+            return _zero_padding(outputs, lengths), state[1] if work.cell == "lstm" else state
 
-        return value, rnn.init(jax.random.key(0), jnp.zeros((sizes.batch, 2, sizes.inputs)))
+        return run, rnn.init(jax.random.key(0), jnp.zeros((work.batch, 2, work.inputs)))
 
     return build
 
 
-def haiku_unroll(sizes: Sizes, loss: str):
-    """`haiku.dynamic_unroll`."""
+def nnx_rnn(work: Work, loss: str):
+    """`flax.nnx.RNN`."""
+    from flax import nnx
+
+    cell = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell, "basic": nnx.SimpleCell}[work.cell]
+    rnn = nnx.RNN(cell(work.inputs, work.units, rngs=nnx.Rngs(0)), return_carry=True)
+    graph, params, rest = nnx.split(rnn, nnx.Param, ...)  # the rest is the state of its random keys, which it counts
+
+    def run(params, inputs, lengths):
+        own = jax.tree.map(jnp.copy, rest)
+        state, outputs = nnx.merge(graph, params, own)(inputs, seq_lengths=lengths)
+        return _zero_padding(outputs, lengths), state[1] if work.cell == "lstm" else state
+
+    return run, params
+
+
+def haiku_unroll(work: Work, loss: str):
+    """`haiku.dynamic_unroll`, which knows no lengths."""
     import haiku as hk
 
-    def run(inputs):
-        core = hk.LSTM(sizes.units)
-        outputs, state = hk.dynamic_unroll(core, inputs, core.initial_state(sizes.batch), time_major=False)
-        return read(outputs, loss, state.hidden)
+    if work.lengths:
+        raise NotOfferedError("lengths")
+
+    def run(inputs, lengths):
+        core = {"lstm": hk.LSTM, "gru": hk.GRU, "basic": hk.VanillaRNN}[work.cell](work.units)
+        outputs, state = hk.dynamic_unroll(core, inputs, core.initial_state(work.batch), time_major=False)
+        return outputs, state.hidden if work.cell == "lstm" else state
 
     rnn = hk.without_apply_rng(hk.transform(run))
-    return rnn.apply, rnn.init(jax.random.key(0), jnp.zeros((sizes.batch, 2, sizes.inputs)))
+    return rnn.apply, rnn.init(jax.random.key(0), jnp.zeros((work.batch, 2, work.inputs)), None)
 
 
-JAX_SYSTEMS: dict[str, Callable] = {
+def equinox_loop(kind: str) -> Callable:
+    """A loop over Equinox's cells, "lax" or "checkpointed"; it has no layer and no plain cell."""
+
+    def build(work: Work, loss: str):
+        import equinox as eqx
+        from equinox.internal import scan
+
+        if work.lengths or work.cell == "basic":
+            raise NotOfferedError("lengths" if work.lengths else "a plain cell")
+        cell = {"lstm": eqx.nn.LSTMCell, "gru": eqx.nn.GRUCell}[work.cell]
+        params, static = eqx.partition(cell(work.inputs, work.units, key=jax.random.key(0)), eqx.is_array)
+        zeros = jnp.zeros((work.batch, work.units))
+
+        def run(params, inputs, lengths):
+            cell = jax.vmap(eqx.combine(params, static))
+
+            def step(state, x):
+                state = cell(x, state)
+                output = state[0] if work.cell == "lstm" else state
+                return state, output if loss == "outputs" else None
+
+            start = (zeros, zeros) if work.cell == "lstm" else zeros
+            state, outputs = scan(step, start, jnp.swapaxes(inputs, 0, 1), kind=kind)
+            outputs = None if outputs is None else jnp.swapaxes(outputs, 0, 1)
+            return outputs, state[0] if work.cell == "lstm" else state
+
+        return run, params
+
+    return build
+
+
+def keras_layer(work: Work, loss: str):
+    """Keras 3 on JAX; its layer takes a mask."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+
+    layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "basic": keras.layers.SimpleRNN}[work.cell]
+    layer = layer(work.units, return_sequences=True, return_state=True, zero_output_for_mask=True)
+    layer.build((work.batch, work.time, work.inputs))
+    rest = [variable.value for variable in layer.non_trainable_variables]
+
+    def run(params, inputs, lengths):
+        mask = None if lengths is None else jnp.arange(work.time)[None] < lengths[:, None]
+        (outputs, last, *_), _ = layer.stateless_call(params, rest, inputs, mask=mask)
+        return outputs, last
+
+    return run, [variable.value for variable in layer.trainable_variables]
+
+
+def _zero_padding(outputs, lengths):
+    """Flax leaves what the cell made of the padding."""
+    if lengths is None:
+        return outputs
+    return jnp.where((jnp.arange(outputs.shape[1])[None] < lengths[:, None])[..., None], outputs, 0.0)
+
+
+SYSTEMS: dict[str, Callable] = {
     "jaxrnn save": jaxrnn_mode("save"),
     "jaxrnn offload": jaxrnn_mode("offload"),
     "jaxrnn recompute": jaxrnn_mode("recompute"),
@@ -160,6 +259,9 @@ JAX_SYSTEMS: dict[str, Callable] = {
     "plain lax.scan": plain_scan,
     "Flax": flax_rnn(remat=False),
     "Flax, nn.remat": flax_rnn(remat=True),
+    "Flax nnx": nnx_rnn,
     "Haiku": haiku_unroll,
-    "Equinox, checkpointed": equinox_checkpointed,
+    "Equinox": equinox_loop("lax"),
+    "Equinox, checkpointed": equinox_loop("checkpointed"),
+    "Keras": keras_layer,
 }

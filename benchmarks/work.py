@@ -1,0 +1,50 @@
+"""The work that every system does: a layer, its sizes, its inputs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Work(NamedTuple):
+    """A layer, "lstm", "gru" or "basic", its sizes T, B, D, H, and the kind of lengths that its rows have, if any."""
+
+    cell: str
+    time: int
+    batch: int
+    inputs: int
+    units: int
+    lengths: str = ""
+
+    @staticmethod
+    def of(name: str) -> Work:
+        """From its name, `cell,T,B,D,H` or `cell,T,B,D,H,lengths`."""
+        cell, time, batch, inputs, units, *lengths = name.split(",")
+        return Work(cell, int(time), int(batch), int(inputs), int(units), *lengths)
+
+    @property
+    def name(self) -> str:
+        """See `of`."""
+        return ",".join(str(size) for size in self if size != "")
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Inputs `[B, T, D]`, and lengths `[B]` if there are any: "uniform" in 1..T/2, or "geometric" with mean T/8."""
+        inputs = np.random.default_rng(0).standard_normal((self.batch, self.time, self.inputs), np.float32)
+        if not self.lengths:
+            return (inputs,)
+        random = np.random.default_rng(1)
+        if self.lengths == "uniform":
+            lengths = random.integers(1, self.time // 2 + 1, self.batch)
+        else:
+            lengths = random.geometric(8 / self.time, self.batch).clip(1, self.time)
+        return inputs, lengths.astype(np.int32)
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of the matrix products in a training step: of the valid steps forward, the states'
+        cotangents backward, and the weights' gradients; inputs have none."""
+        gates = {"lstm": 4, "gru": 3, "basic": 1}[self.cell]
+        steps = int(self.arrays[1].sum()) if self.lengths else self.time * self.batch
+        return 2 * steps * gates * self.units * (2 * self.inputs + 3 * self.units)
