@@ -78,7 +78,8 @@ def _activate_block_primal(block, functions):
     # In half precision (1 + tanh) / 2 would lose what a small sigmoid has left, so the block is done in float32.
     wide = jnp.float32 if block.dtype.itemsize < 4 else block.dtype
     halves = np.repeat([0.5 if f is sigmoid else 1.0 for f in functions], block.shape[-1] // len(functions))
-    t = lax.tanh(block.astype(wide) * jnp.broadcast_to(jnp.asarray(halves, wide), block.shape))
+    # The barrier: in one loop with what reads its parts, XLA would compute it for each of them, and not vectorised.
+    t = lax.optimization_barrier(lax.tanh(block.astype(wide) * jnp.broadcast_to(jnp.asarray(halves, wide), block.shape)))
     parts = zip(functions, _parts(t, len(functions)), strict=True)
     return tuple((0.5 * p + 0.5 if f is sigmoid else p).astype(block.dtype) for f, p in parts)
 

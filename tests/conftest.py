@@ -25,6 +25,12 @@ def forget_compiled_programs():
 
 
 @pytest.fixture
+def one_device(monkeypatch):
+    """What runs where there is one device, where nothing is split."""
+    monkeypatch.setattr("jaxrnn.chunk._several_devices", lambda: False)
+
+
+@pytest.fixture
 def small_heap():
     """`jax.checking_leaks` collects garbage at the end of every trace, which takes long where much is alive."""
     gc.collect()

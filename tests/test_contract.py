@@ -11,6 +11,8 @@ import jaxrnn
 from tests import oracle
 from tests.rows import LENGTHS, ROWS, B, T, loss, loss_weights, plain, problem
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 MODES = ("save", "recompute", "recursive", "offload")
 WHOLE = ("stack",)  # walks the whole product, an LSTM with all it has in it; the others leave out repetitions of it
 

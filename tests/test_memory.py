@@ -10,6 +10,8 @@ from jaxrnn.memory import GATES
 from jaxrnn.memory.blocks import default_chunk_size, split
 from jaxrnn.memory.modes import SAVE
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 POLICIES = jax.checkpoint_policies
 
 

@@ -1,0 +1,51 @@
+"""What tracing a function shows of it: what depends on what, what is only added, what is one matrix product."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+
+def varying(f: Callable, fixed: Any, *args: Any) -> list[bool]:
+    """For each leaf of `f(fixed, *args)`, whether it depends on any leaf of `args`."""
+    jaxpr = jax.make_jaxpr(f)(fixed, *args).jaxpr
+    varies = {id(v) for v in jaxpr.invars[len(jax.tree.leaves(fixed)) :]}
+    for eqn in jaxpr.eqns:
+        if any(id(v) in varies for v in eqn.invars):
+            varies |= {id(v) for v in eqn.outvars}
+    return [id(v) in varies for v in jaxpr.outvars]
+
+
+def reads(f: Callable, params: Any) -> bool:
+    """Whether `f(params)` depends on any leaf of `params`."""
+    jaxpr = jax.make_jaxpr(f)(params).jaxpr
+    read = {id(v) for eqn in jaxpr.eqns for v in eqn.invars} | {id(v) for v in jaxpr.outvars}
+    return any(id(v) in read for v in jaxpr.invars)
+
+
+def sums(f: Callable, a: Any, b: Any) -> Iterator[tuple[int, int]]:
+    """The (i, j) for which `f(a, b)` reads leaf i of `a` and leaf j of `b` as their sum and in no other way."""
+    jaxpr = jax.make_jaxpr(f)(a, b).jaxpr
+    users = lambda v: [eqn for eqn in jaxpr.eqns if any(v is u for u in eqn.invars)]
+    count = len(jax.tree.leaves(a))
+    for (i, x), (j, y) in itertools.product(enumerate(jaxpr.invars[:count]), enumerate(jaxpr.invars[count:])):
+        adding = users(x)
+        if len(adding) == 1 and adding == users(y) and adding[0].primitive.name == "add" and x.aval == y.aval:
+            yield i, j
+
+
+def matrix_product(f: Callable, params: Any, rows: Any) -> tuple[int, int] | None:
+    """(i, j), if `f(params, rows)` is leaf i of `rows`, `[B, N]`, times leaf j of `params`, `[N, M]`, and nothing else."""
+    jaxpr = jax.make_jaxpr(f)(params, rows).jaxpr
+    count = len(jax.tree.leaves(params))
+    weights, leaves = jaxpr.invars[:count], jaxpr.invars[count:]
+    made = [eqn for eqn in jaxpr.eqns if any(v is jaxpr.outvars[0] for v in eqn.outvars)]
+    if len(jaxpr.outvars) > 1 or len(made) != 1 or made[0].primitive.name != "dot_general":
+        return None
+    row = [i for i, v in enumerate(leaves) if v is made[0].invars[0]]
+    matrix = [j for j, v in enumerate(weights) if v is made[0].invars[1]]
+    plain = made[0].params["dimension_numbers"] == (((1,), (0,)), ((), ()))
+    return (row[0], matrix[0]) if row and matrix and plain else None
