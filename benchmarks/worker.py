@@ -7,7 +7,7 @@ made of it.
 """
 
 # The peers are not installed where the types are checked.
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
 
 from __future__ import annotations
 
