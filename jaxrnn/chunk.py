@@ -222,8 +222,9 @@ def _summed_up(cell, params, z, states, dz, dr):
     """
     if dr is None:
         return dz, dr
-    first = _first(states)
-    pairs = sums(lambda z, r: cell.gates(params, z, r, first), _first(z), cell.recur(params, first))
+    state = _one_step(states)
+    r = jax.eval_shape(cell.recur, params, state)
+    pairs = sums(lambda z, r, state: cell.gates(params, z, r, state), _one_step(z), r, state)
     (dz, z_tree), (dr, r_tree) = jax.tree.flatten(dz), jax.tree.flatten(dr)
     for i, j in pairs:
         dz[i], dr[j] = dz[i] + dr[j], None
@@ -241,18 +242,16 @@ def _recur_tangent(cell, params, states):
     def tangent(params, state, dstate):
         return _tangent(lambda s: cell.recur(params, s), (state,), (dstate,))
 
-    first = _first(states)
-    found = matrix_product(lambda params, dstate: tangent(params, first, dstate), params, first)
-    leaves = jax.tree.leaves(first)
-    if found is None or leaves[found[0]].shape[0] < _ROWS_TO_TURN:
+    state = _one_step(states)
+    found = matrix_product(lambda params, dstate, state: tangent(params, state, dstate), params, state, state)
+    if found is None or jax.tree.leaves(state)[found.rows].shape[0] < _ROWS_TO_TURN:
         return functools.partial(tangent, params)
-    row, matrix = found
-    turned = lax.optimization_barrier(jax.tree.leaves(params)[matrix].T)
-    r_tree = jax.tree.structure(jax.eval_shape(cell.recur, params, first))
+    turned = lax.optimization_barrier(jax.tree.leaves(params)[found.matrix].T)
+    r_tree = jax.tree.structure(jax.eval_shape(cell.recur, params, state))
 
     def product(state, dstate):
-        dr = lax.dot_general(jax.tree.leaves(dstate)[row], turned, (((1,), (1,)), ((), ())))
-        return r_tree.unflatten([dr])
+        rows = jax.tree.leaves(dstate)[found.rows]
+        return r_tree.unflatten([lax.dot_general(rows, turned, (((1,), (1,)), ((), ())), **found.options)])
 
     return product
 
@@ -288,9 +287,9 @@ def _several_devices() -> bool:
     return jax.device_count() > 1
 
 
-def _first(tree: Any) -> Any:
-    """One step of K."""
-    return jax.tree.map(lambda leaf: leaf[0], tree)
+def _one_step(tree: Any) -> Any:
+    """One step of K, as shapes."""
+    return jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], tree))
 
 
 def _tangent(f: Callable, primals: tuple, tangents: tuple) -> Any:

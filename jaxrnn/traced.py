@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -26,26 +26,38 @@ def reads(f: Callable, params: Any) -> bool:
     return any(id(v) in read for v in jaxpr.invars)
 
 
-def sums(f: Callable, a: Any, b: Any) -> Iterator[tuple[int, int]]:
-    """The (i, j) for which `f(a, b)` reads leaf i of `a` and leaf j of `b` as their sum and in no other way."""
-    jaxpr = jax.make_jaxpr(f)(a, b).jaxpr
+def sums(f: Callable, a: Any, b: Any, *rest: Any) -> Iterator[tuple[int, int]]:
+    """The (i, j) for which `f(a, b, *rest)` reads leaf i of `a` and leaf j of `b` as their sum and in no other way."""
+    jaxpr = jax.make_jaxpr(f)(a, b, *rest).jaxpr
     users = lambda v: [eqn for eqn in jaxpr.eqns if any(v is u for u in eqn.invars)]
-    count = len(jax.tree.leaves(a))
-    for (i, x), (j, y) in itertools.product(enumerate(jaxpr.invars[:count]), enumerate(jaxpr.invars[count:])):
+    i_end = len(jax.tree.leaves(a))
+    j_end = i_end + len(jax.tree.leaves(b))
+    for (i, x), (j, y) in itertools.product(enumerate(jaxpr.invars[:i_end]), enumerate(jaxpr.invars[i_end:j_end])):
         adding = users(x)
         if len(adding) == 1 and adding == users(y) and adding[0].primitive.name == "add" and x.aval == y.aval:
             yield i, j
 
 
-def matrix_product(f: Callable, params: Any, rows: Any) -> tuple[int, int] | None:
-    """(i, j), if `f(params, rows)` is leaf i of `rows`, `[B, N]`, times leaf j of `params`, `[N, M]`, and nothing else."""
-    jaxpr = jax.make_jaxpr(f)(params, rows).jaxpr
-    count = len(jax.tree.leaves(params))
-    weights, leaves = jaxpr.invars[:count], jaxpr.invars[count:]
+class Product(NamedTuple):
+    """A matrix product: which leaf has its rows, which leaf is the matrix, and the options of `lax.dot_general`."""
+
+    rows: int
+    matrix: int
+    options: dict[str, Any]
+
+
+def matrix_product(f: Callable, params: Any, rows: Any, *rest: Any) -> Product | None:
+    """What `f(params, rows, *rest)` multiplies, if that is a leaf of `rows`, `[B, N]`, times a leaf of `params`, `[N, M]`, and
+    nothing else."""
+    jaxpr = jax.make_jaxpr(f)(params, rows, *rest).jaxpr
     made = [eqn for eqn in jaxpr.eqns if any(v is jaxpr.outvars[0] for v in eqn.outvars)]
     if len(jaxpr.outvars) > 1 or len(made) != 1 or made[0].primitive.name != "dot_general":
         return None
+    end = len(jax.tree.leaves(params))
+    leaves = jaxpr.invars[end : end + len(jax.tree.leaves(rows))]
     row = [i for i, v in enumerate(leaves) if v is made[0].invars[0]]
-    matrix = [j for j, v in enumerate(weights) if v is made[0].invars[1]]
-    plain = made[0].params["dimension_numbers"] == (((1,), (0,)), ((), ()))
-    return (row[0], matrix[0]) if row and matrix and plain else None
+    matrix = [j for j, v in enumerate(jaxpr.invars[:end]) if v is made[0].invars[1]]
+    if not (row and matrix) or made[0].params["dimension_numbers"] != (((1,), (0,)), ((), ())):
+        return None
+    options = {name: made[0].params[name] for name in ("precision", "preferred_element_type")}
+    return Product(row[0], matrix[0], options)

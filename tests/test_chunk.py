@@ -1,0 +1,85 @@
+"""The engine against plain autodiff of the same cell, where a batch is large enough for the forms that run fastest."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+from jaxrnn import traced
+
+CELLS = [
+    jaxrnn.BasicRNNCell(5),
+    jaxrnn.LSTMCell(5),
+    jaxrnn.LSTMCell(5, use_peepholes=True, num_proj=2),
+    jaxrnn.GRUCell(5),
+    jaxrnn.GRUCell(5, reset_after=False),
+]
+B, T, D = 9, 6, 3
+
+
+def problem(cell):
+    key = jax.random.key(1)
+    params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(key, leaf.shape), cell.init(key, D, jnp.float64))
+    return params, jax.random.normal(key, (B, T, D)), {"sequence_length": jnp.arange(B) % (T + 1), "chunk_size": 3}
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_derivatives_are_those_of_plain_autodiff(cell, x64, one_device):
+    params, inputs, options = problem(cell)
+    function = lambda params, inputs, state: cell(params, inputs, state)  # differentiated step by step
+    args = (params, inputs, cell.initial_state(B, jnp.float64))
+
+    def value(params, inputs, state, cell, memory):
+        outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, initial_state=state, memory=memory, **options)
+        return jnp.sin(outputs).sum() + sum((leaf**2).sum() for leaf in jax.tree.leaves(state))
+
+    grad = jax.jit(jax.grad(value, (0, 1, 2)), static_argnums=(3, 4))
+    want = grad(*args, function, "save")
+    for memory in ("save", "offload"):  # what is kept is the gates, or the states
+        got = grad(*args, cell, memory)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, want)
+
+    along = jax.tree.map(jnp.cos, args)
+    slope = jax.jit(lambda args: jax.jvp(lambda *args: value(*args, cell, "save"), args, along)[1])(args)
+    dot = sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(along), strict=True))
+    np.testing.assert_allclose(slope, dot, rtol=1e-10)
+
+
+def test_what_is_read_as_a_sum_is_seen():
+    a, b = (jnp.ones(3), jnp.ones(3)), (jnp.ones(3), jnp.ones(3))
+    sums = lambda f, *rest: list(traced.sums(f, a, b, *rest))
+    assert sums(lambda a, b: jnp.tanh(a[1] + b[0])) == [(1, 0)]
+    assert sums(lambda a, b: (a[0] + b[0]) * (b[1] + a[1])) == [(0, 0), (1, 1)]
+    assert sums(lambda a, b: (a[0] + b[0]) * a[0]) == []
+    assert sums(lambda a, b: (a[0] + b[0]) * (a[0] + b[1])) == []
+    assert sums(lambda a, b: a[0] - b[0]) == []
+    assert sums(lambda a, b, c: (a[0] + c) * b[0], jnp.ones(3)) == []
+
+
+def test_one_matrix_product_is_seen():
+    params, rows = {"b": jnp.ones(4), "w": jnp.ones((3, 4))}, (jnp.ones((2, 5)), jnp.ones((2, 3)))
+    product = lambda f: traced.matrix_product(f, params, rows)
+    found = product(lambda p, r: jnp.matmul(r[1], p["w"], precision="highest"))
+    assert (found.rows, found.matrix) == (1, 1)
+    assert found.options["precision"] == (jax.lax.Precision.HIGHEST,) * 2
+    assert product(lambda p, r: r[1] @ p["w"] + jnp.broadcast_to(p["b"], (2, 4))) is None
+    assert product(lambda p, r: (r[1] @ p["w"], r[1])) is None
+    assert product(lambda p, r: r[1] @ jnp.ones((3, 4))) is None
+    assert product(lambda p, r: (2 * r[1]) @ p["w"]) is None
+    assert product(lambda p, r: p["w"] @ jnp.ones((4, 2))) is None
+
+
+def test_a_recurrent_product_keeps_its_precision(one_device):
+    """What the backward loop multiplies by is the cell's own product, turned."""
+
+    class Precise(jaxrnn.BasicRNNCell):
+        def recur(self, params, state):
+            return jnp.matmul(state, params["recurrent_kernel"], precision="highest")
+
+    cell = Precise(5)
+    params, inputs = cell.init(jax.random.key(0), D), jnp.ones((B, T, D))
+    jaxpr = jax.make_jaxpr(jax.grad(lambda p: jaxrnn.dynamic_rnn(cell, p, inputs)[0].sum()))(params)
+    assert str(jaxpr).count("optimization_barrier") == 1
+    highest = [line for line in str(jaxpr).splitlines() if "precision=(" in line or "Precision.HIGHEST" in line]
+    assert len(highest) >= 3  # forward, backward, and for the weights
