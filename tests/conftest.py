@@ -27,7 +27,7 @@ def forget_compiled_programs():
 @pytest.fixture
 def one_device(monkeypatch):
     """What runs where there is one device, where nothing is split."""
-    monkeypatch.setattr("jaxrnn.chunk._several_devices", lambda: False)
+    monkeypatch.setattr("jaxrnn.tangents._several_devices", lambda: False)
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""What the primal loop of a chunk keeps for the tangent one: the gates, or the states; either gives the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn.lengths import enter, leave
+from jaxrnn.memory.modes import GATES, STATES, named
+from jaxrnn.traced import varying
+
+
+@dataclasses.dataclass(frozen=True)
+class _Gates:
+    """The gates and their derivative at every step of a chunk.
+
+    `jax.linearize` gives the gates' values and their derivative as a pytree of arrays. Among these, `kept` (leaves
+    `[K, B, ...]`) has every distinct one once. Those that are parameters or the state itself are not kept again, and those
+    that come from the parameters alone (a slice of the weights, say) are made again: K copies of weights would be large.
+    """
+
+    kept: list[jax.Array]
+    rebuild: Callable  # (params, state, one step's kept) -> (g, (dz, dr, dstate) -> dg)
+
+
+def _linearize_gates(cell, params, z, r, state) -> _Gates:
+    """The gates at one step. Arrays are told apart by identity, which tracing keeps."""
+
+    def linearized(params, *args):
+        return jax.linearize(functools.partial(cell.gates, params), *args)
+
+    leaves, treedef = jax.tree.flatten(linearized(params, z, r, state))
+    varies = varying(linearized, params, z, r, state)
+    position = {id(leaf): i for i, leaf in reversed(list(enumerate(leaves)))}
+    known = {id(leaf): i for i, leaf in enumerate(jax.tree.leaves((params, state)))}
+    new = [i for i, leaf in enumerate(leaves) if varies[i] and id(leaf) not in known and position[id(leaf)] == i]
+
+    def source(i, leaf):
+        if id(leaf) in known:
+            return "known", known[id(leaf)]
+        return ("kept", new.index(position[id(leaf)])) if varies[i] else ("weights", i)
+
+    sources = [source(i, leaf) for i, leaf in enumerate(leaves)]
+    some_args = jax.eval_shape(lambda: (z, r, state))
+
+    def rebuild(params, state, kept):
+        arrays = {"known": jax.tree.leaves((params, state)), "kept": kept}
+        if not all(where in arrays for where, _ in sources):
+            zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), some_args)
+            arrays["weights"] = jax.tree.leaves(linearized(params, *zeros))
+        return jax.tree.unflatten(treedef, [arrays[where][i] for where, i in sources])
+
+    return _Gates([leaves[i] for i in new], rebuild)
+
+
+def keep(cell, params, z, state, steps):
+    """Runs the chunk: its outputs and end state, the state that each step starts from, and the gates.
+
+    What is named here is what a memory mode can save; all else is recomputed from it in the backward pass.
+    """
+    rebuild = []
+
+    def one_step(state, item):
+        z, step = item[0], steps.at(item[1])
+        state = enter(step, state)
+        gates = _linearize_gates(cell, params, z, cell.recur(params, state), state)
+        rebuild.append(gates.rebuild)
+        output, new = cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state)
+        return leave(step, state, new), (output, gates.kept if steps.keep == "gates" else state)
+
+    end, (outputs, kept) = lax.scan(one_step, state, (z, steps.varying))
+    if steps.keep == "gates":
+        gates = _Gates(named(kept, GATES), rebuild[0])
+        return (outputs, end), _states_from_gates(cell, params, state, steps, gates), gates
+    states = named(kept, STATES)
+    return (outputs, end), states, _gates_from_states(cell, params, z, states)
+
+
+def _states_from_gates(cell, params, state, steps, gates):
+    """Runs `combine` alone: elementwise, no product with the recurrent weights."""
+
+    def one_step(state, item):
+        kept, step = item[0], steps.at(item[1])
+        state = enter(step, state)
+        g, _ = gates.rebuild(params, state, kept)
+        return leave(step, state, cell.finish(params, g, state)[1]), state
+
+    return lax.scan(one_step, state, (gates.kept, steps.varying))[1]
+
+
+def _gates_from_states(cell, params, z, states):
+    """Runs `recur` and `gates` for all the steps at once: nothing in it waits for the step before."""
+    rebuild = []
+
+    def one_step(z, state):
+        gates = _linearize_gates(cell, params, z, cell.recur(params, state), state)
+        rebuild.append(gates.rebuild)
+        return gates.kept
+
+    return _Gates(jax.vmap(one_step)(z, states), rebuild[0])
