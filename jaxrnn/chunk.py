@@ -42,6 +42,8 @@ from jaxrnn.memory.modes import STATES, named
 from jaxrnn.tangents import add_tangents, instantiate, over_time, step_shapes, tangent_of
 from jaxrnn.traced import matrix_product, reads, sums
 
+_ROWS_TO_TURN = 8  # of a batch, for which the recurrent matrix is turned once
+
 
 def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
     """K steps of any cell: `xs` `[K, B, ...]`, `state` `[B, ...]` -> (outputs `[K, B, ...]`, state `[B, ...]`)."""
@@ -164,6 +166,3 @@ def _recur_tangent(cell, params, states):
         return r_tree.unflatten([lax.dot_general(rows, turned, (((1,), (1,)), ((), ())), **found.options)])
 
     return product
-
-
-_ROWS_TO_TURN = 8
