@@ -20,9 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import check
-from jaxrnn.chunk import fused_chunk
+from jaxrnn.chunk import chunk_of_four
 from jaxrnn.keys import StepKey
-from jaxrnn.lengths import Steps
 
 Params = Any  # a nested dict of arrays
 State = Any  # a pytree of arrays [B, ...]
@@ -126,9 +125,7 @@ class RNNCell:
         dtype = jax.tree.leaves(state)[0].dtype
         return _cast(output, dtype), jax.tree.map(lambda n, s: n.astype(s.dtype), new, state)
 
-    def chunk(self, params: Params, xs: Any, state: State, steps: Steps) -> tuple[Any, State]:
-        """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`."""
-        return fused_chunk(self, params, xs, state, steps)
+    chunk = chunk_of_four
 
     def check_inputs(self, inputs: Any) -> Any:
         """The input size that `inputs` of one step have; an error if they are not what this cell reads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,19 +17,33 @@ from jaxrnn.traced import varying
 
 
 @dataclasses.dataclass(frozen=True)
-class _Gates:
+class Gates:
     """The gates and their derivative at every step of a chunk.
 
     `jax.linearize` gives the gates' values and their derivative as a pytree of arrays. Among these, `kept` (leaves
     `[K, B, ...]`) has every distinct one once. Those that are parameters or the state itself are not kept again, and those
     that come from the parameters alone (a slice of the weights, say) are made again: K copies of weights would be large.
+    A whole run keeps them in arrays over all T steps, which a loop reads in place: `places` `[K]` says where.
     """
 
     kept: list[jax.Array]
     rebuild: Callable  # (params, state, one step's kept) -> (g, (dz, dr, dstate) -> dg)
+    whole: list[jax.Array] | None = None
+    places: jax.Array | None = None
+
+    @property
+    def items(self) -> Any:
+        """What a loop over the steps slices."""
+        return self.kept if self.whole is None else self.places
+
+    def at(self, params: Any, state: Any, item: Any) -> tuple[Any, Callable]:
+        """`(g, (dz, dr, dstate) -> dg)` at one step of the loop."""
+        if self.whole is not None:
+            item = [lax.dynamic_index_in_dim(leaf, item, keepdims=False) for leaf in self.whole]
+        return self.rebuild(params, state, item)
 
 
-def _linearize_gates(cell, params, z, r, state) -> _Gates:
+def linearize_gates(cell, params, z, r, state) -> Gates:
     """The gates at one step. Arrays are told apart by identity, which tracing keeps."""
 
     def linearized(params, *args):
@@ -55,7 +70,7 @@ def _linearize_gates(cell, params, z, r, state) -> _Gates:
             arrays["weights"] = jax.tree.leaves(linearized(params, *zeros))
         return jax.tree.unflatten(treedef, [arrays[where][i] for where, i in sources])
 
-    return _Gates([leaves[i] for i in new], rebuild)
+    return Gates([leaves[i] for i in new], rebuild)
 
 
 def keep(cell, params, z, state, steps):
@@ -68,29 +83,29 @@ def keep(cell, params, z, state, steps):
     def one_step(state, item):
         z, step = item[0], steps.at(item[1])
         state = enter(step, state)
-        gates = _linearize_gates(cell, params, z, cell.recur(params, state), state)
+        gates = linearize_gates(cell, params, z, cell.recur(params, state), state)
         rebuild.append(gates.rebuild)
         output, new = cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state)
         return leave(step, state, new), (output, gates.kept if steps.keep == "gates" else state)
 
     end, (outputs, kept) = lax.scan(one_step, state, (z, steps.varying))
     if steps.keep == "gates":
-        gates = _Gates(named(kept, GATES), rebuild[0])
-        return (outputs, end), _states_from_gates(cell, params, state, steps, gates), gates
+        gates = Gates(named(kept, GATES), rebuild[0])
+        return (outputs, end), states_from_gates(cell, params, state, steps, gates), gates
     states = named(kept, STATES)
     return (outputs, end), states, _gates_from_states(cell, params, z, states)
 
 
-def _states_from_gates(cell, params, state, steps, gates):
+def states_from_gates(cell, params, state, steps, gates):
     """Runs `combine` alone: elementwise, no product with the recurrent weights."""
 
     def one_step(state, item):
         kept, step = item[0], steps.at(item[1])
         state = enter(step, state)
-        g, _ = gates.rebuild(params, state, kept)
+        g, _ = gates.at(params, state, kept)
         return leave(step, state, cell.finish(params, g, state)[1]), state
 
-    return lax.scan(one_step, state, (gates.kept, steps.varying))[1]
+    return lax.scan(one_step, state, (gates.items, steps.varying))[1]
 
 
 def _gates_from_states(cell, params, z, states):
@@ -98,8 +113,8 @@ def _gates_from_states(cell, params, z, states):
     rebuild = []
 
     def one_step(z, state):
-        gates = _linearize_gates(cell, params, z, cell.recur(params, state), state)
+        gates = linearize_gates(cell, params, z, cell.recur(params, state), state)
         rebuild.append(gates.rebuild)
         return gates.kept
 
-    return _Gates(jax.vmap(one_step)(z, states), rebuild[0])
+    return Gates(jax.vmap(one_step)(z, states), rebuild[0])

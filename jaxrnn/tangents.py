@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +39,7 @@ def _several_devices() -> bool:
 
 def step_shapes(tree: Any) -> Any:
     """One step of K, as shapes."""
-    return jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], tree))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
 
 
 def tangent_of(f: Callable, primals: tuple, tangents: tuple) -> Any:
@@ -54,6 +55,33 @@ def tangent_of(f: Callable, primals: tuple, tangents: tuple) -> Any:
         return f(*jax.tree.unflatten(treedef, merged))
 
     return jax.jvp(of_live, [leaves[i] for i in live], [dleaves[i] for i in live])[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Live:
+    """Which leaves of a tree have a tangent that is not zero throughout."""
+
+    tree: Any  # the structure
+    mask: tuple[bool, ...]
+
+    @staticmethod
+    def of(tangents: Any) -> Live:
+        """Those that are no `SymbolicZero`."""
+        leaves, tree = jax.tree.flatten(tangents, is_leaf=_is_zero)
+        return Live(tree, tuple(not _is_zero(leaf) for leaf in leaves))
+
+    def leaves(self, tree: Any) -> list:
+        """The live leaves of `tree`."""
+        return [leaf for leaf, live in zip(self.tree.flatten_up_to(tree), self.mask, strict=True) if live]
+
+    def fill(self, leaves: list) -> Any:
+        """The tree with `leaves` in the places of the live ones and a `SymbolicZero` in the others."""
+        rest = iter(leaves)
+        return self.tree.unflatten([next(rest) if live else SymbolicZero(None) for live in self.mask])
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, SymbolicZero)
 
 
 def instantiate(tangent: Any, primal: Any) -> Any:

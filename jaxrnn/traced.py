@@ -38,6 +38,13 @@ def sums(f: Callable, a: Any, b: Any, *rest: Any) -> Iterator[tuple[int, int]]:
             yield i, j
 
 
+def same_results(f: Callable, *args: Any) -> list[int | None]:
+    """For each leaf of b, where `a, b = f(*args)`, the number of the leaf of a that is the very same array, if one is."""
+    closed, (a, _) = jax.make_jaxpr(f, return_shape=True)(*args)
+    results, count = closed.jaxpr.outvars, len(jax.tree.leaves(a))
+    return [next((i for i in range(count) if results[i] is b), None) for b in results[count:]]
+
+
 class Product(NamedTuple):
     """A matrix product: which leaf has its rows, which leaf is the matrix, and the options of `lax.dot_general`."""
 

@@ -11,6 +11,7 @@ from jax import lax
 
 from jaxrnn import check
 from jaxrnn.chunk import run_chunk
+from jaxrnn.inplace import Sequence
 from jaxrnn.keys import fold_in
 from jaxrnn.lengths import Steps, zero_padding
 from jaxrnn.memory.blocks import scan_chunks
@@ -19,6 +20,8 @@ from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
 
+from jaxrnn.whole import Reads, Run, fits, whole_run
+
 
 def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Any, Any]:
     """`(outputs, state)` of the problem in a memory mode, chunk_size steps at once."""
@@ -26,19 +29,34 @@ def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Any, Any]:
         check.prng_key(problem.key)
     rows = no_rows(problem)
     problem = spread_alike(problem, rows)
-    swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
-    inputs = swap(problem.inputs)
-    one_step = jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), inputs)
+    axis = 0 if problem.time_major else 1
+    one_step = jax.tree.map(lambda leaf: Struct((*leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype), problem.inputs)
     start = (problem.initial_state, problem.dtype, key_struct(problem.key))
     state = spread(first_state(problem.cell, problem.params, one_step, *start), rows)
-    valid, lengths = None, problem.sequence_length
+    reads = Reads(problem.params, problem.inputs, state, problem.sequence_length, problem.resets)
+    time, batch = problem.time_and_batch
+
+    def scan(reads):
+        return _scan(problem, reads, mode, chunk_size, rows)
+
+    in_place = mode.in_place and rows is None and time and not problem.streamed
+    if in_place and fits(problem.cell, problem.params, one_step, state):
+        sequence = Sequence(time, min(chunk_size, time), axis, problem.reverse)
+        return whole_run(Run(problem.cell, sequence, mode.name == "save", scan), reads)
+    return scan(reads)
+
+
+def _scan(problem, reads, mode, chunk_size, rows):
+    swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
+    inputs, lengths, state = swap(reads.inputs), reads.lengths, reads.state
+    valid = None
     if lengths is not None:
         valid = lambda time: time[:, None] < lengths[None]
-    body = chunk_body(problem.cell, problem.params, state, problem.key, mode, valid, problem.reverse)
+    body = chunk_body(problem.cell, reads.params, state, problem.key, mode, valid, problem.reverse)
     if lengths is not None and mode.skip:
         body = _skip_from(jnp.max(lengths, initial=0), body, rows)
     time = jnp.arange(problem.time_and_batch[0], dtype=jnp.int32)
-    xs = (time, inputs, None if problem.resets is None else swap(problem.resets))
+    xs = (time, inputs, None if reads.resets is None else swap(reads.resets))
     state, outputs = scan_chunks(body, state, xs, chunk_size, mode, problem.reverse, problem.streamed)
     return swap(outputs), state
 

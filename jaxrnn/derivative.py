@@ -1,0 +1,155 @@
+"""The derivative of K steps of a cell in four functions.
+
+With z the projected inputs, r the recurrent product and s the state that a step starts from, a step is
+
+    g = gates(z, r(s), s)        output, s' = combine(g, s)
+
+and its tangent (a dot before a name) is
+
+    .g = gates'(.z, .r + r(.s), .s)        .output, .s' = combine'(.g, .s)
+
+where .z and .r are all that comes from the inputs and from the weights. They do not depend on .s, so they are computed for
+all K steps at once, in front of the loop. Transposed, the loop gives every step's cotangent of z and r, and behind it each
+weight's gradient is one matrix product over all the steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+
+from jaxrnn.kept import Gates
+from jaxrnn.lengths import Steps, enter, leave
+from jaxrnn.tangents import Live, add_tangents, over_time, step_shapes, tangent_of
+from jaxrnn.traced import matrix_product, reads, sums
+
+_ROWS_TO_TURN = 8  # of a batch, for which the recurrent matrix is turned once
+
+
+@dataclasses.dataclass(frozen=True)
+class Derivative:
+    """The derivative at the states and gates that K steps went through.
+
+    Attributes:
+      cell, params: the cell.
+      xs, z: its inputs and what `project` makes of them, leaves `[K, B, ...]`.
+      states: the state that each step starts from, leaves `[K, B, ...]`.
+      gates: the gates at each step.
+      steps: the steps.
+      recur: `(state, .state) -> r(.state)` at one step; see `recur_tangent`.
+    """
+
+    cell: Any
+    params: Any
+    xs: Any
+    z: Any
+    states: Any
+    gates: Gates
+    steps: Steps
+    recur: Callable
+
+    @property
+    def items(self) -> tuple[Steps, Any, Any]:
+        """What a loop over the steps slices, leaves `[K, ...]`."""
+        return self.steps.varying, self.states, self.gates.items
+
+    def front(self, dparams: Any, dxs: Any) -> tuple[Any, dict[str, Any]]:
+        """What the loop adds at every step, leaves `[K, ...]`: the tangent of z, and those that come from weights."""
+        dz = tangent_of(over_time(self.cell.project), (self.params, self.xs), (dparams, dxs))
+        taps = self._weight_tangents(dparams)
+        dz, taps["recur"] = self._summed_up(dz, taps["recur"])
+        return dz, taps
+
+    def step(self, dstate: Any, dstart: Any, item: tuple, dz: Any, taps: dict[str, Any]) -> tuple[Any, Any]:
+        """`(.new_state, .output)` of one step."""
+        step, state, kept = item
+        step = dataclasses.replace(self.steps, start=dstart).at(step)
+        dstate = enter(step, dstate)
+        g, gates_tangent = self.gates.at(self.params, state, kept)
+        dr = self.recur(state, dstate)
+        dg = add_tangents(gates_tangent(dz, add_tangents(dr, taps["recur"]), dstate), taps["gates"])
+        doutput, dnew = tangent_of(lambda g, s: self.cell.finish(self.params, g, s), (g, state), (dg, dstate))
+        doutput, dnew = add_tangents((doutput, dnew), taps["combine"])
+        return leave(step, dstate, dnew), doutput
+
+    def backward(self, params: Live, xs: Live, ct_outputs: Any, ct_state: Any, ct_start: Any) -> tuple[tuple, Any, Any]:
+        """The transpose of `front` and of `step` at every step, the last one first.
+
+        Args:
+          params, xs: which of their leaves have a cotangent.
+          ct_outputs: the outputs' cotangents, leaves `[K, B, ...]`.
+          ct_state: the end state's, leaves `[B, ...]`.
+          ct_start: what has come up so far of the state that resets go back to; None without resets.
+
+        Returns:
+          `((params', xs'), first state's, ct_start)`, the first two lists of the live leaves.
+        """
+        front = lambda dparams, dxs: self.front(params.fill(dparams), xs.fill(dxs))
+        live = params.leaves(self.params), xs.leaves(self.xs)
+        added = jax.eval_shape(front, *live)
+
+        def one_step(carry, item):
+            (ct_state, ct_start), (item, ct_output) = carry, item
+            step = lambda dstate, dstart, dz, taps: self.step(dstate, dstart, item, dz, taps)
+            transposed = jax.linear_transpose(step, ct_state, ct_start, *step_shapes(added))
+            ct_state, more, *ct_added = transposed((ct_state, ct_output))
+            return (ct_state, add_tangents(ct_start, more)), ct_added
+
+        (ct_state, ct_start), ct_added = lax.scan(one_step, (ct_state, ct_start), (self.items, ct_outputs), reverse=True)
+        return jax.linear_transpose(front, *live)(tuple(ct_added)), ct_state, ct_start
+
+    def _weight_tangents(self, dparams):
+        """What the weights' own tangents add at every step of the loop, from one product each over all of them."""
+        r = over_time(self.cell.recur)(self.params, self.states)
+        g = jax.vmap(lambda state, kept: self.gates.rebuild(self.params, state, kept)[0])(self.states, self.gates.kept)
+        uses = {
+            "recur": lambda p: over_time(self.cell.recur)(p, self.states),
+            "gates": lambda p: over_time(self.cell.gates)(p, self.z, r, self.states),
+            "combine": lambda p: over_time(self.cell.finish)(p, g, self.states),
+        }
+        tangent = lambda use: tangent_of(use, (self.params,), (dparams,)) if reads(use, self.params) else None
+        return {name: tangent(use) for name, use in uses.items()}
+
+    def _summed_up(self, dz, dr):
+        """Moves into dz what the weights add to r, where the gates know z and r only as their sum.
+
+        The two have one cotangent then, which is stored once, for the input weights and the recurrent ones.
+        """
+        if dr is None:
+            return dz, dr
+        state = step_shapes(self.states)
+        r = jax.eval_shape(self.cell.recur, self.params, state)
+        pairs = sums(lambda z, r, state: self.cell.gates(self.params, z, r, state), step_shapes(self.z), r, state)
+        (dz, z_tree), (dr, r_tree) = jax.tree.flatten(dz), jax.tree.flatten(dr)
+        for i, j in pairs:
+            dz[i], dr[j] = dz[i] + dr[j], None
+        return z_tree.unflatten(dz), r_tree.unflatten(dr)
+
+
+def recur_tangent(cell: Any, params: Any, state: Any) -> Callable:
+    """`(state, .state) -> r(.state)`, at every step of a loop; `state` is one step's shapes.
+
+    The backward loop multiplies by its transpose. Where it is one product with a matrix, as in most cells, that is turned
+    once, in front of the loop: 5 to 10 % of a training step on a CPU, from a few rows on (fewer are products of a vector,
+    for which it is slower).
+    """
+
+    def tangent(params, state, dstate):
+        return tangent_of(lambda s: cell.recur(params, s), (state,), (dstate,))
+
+    found = matrix_product(lambda params, dstate, state: tangent(params, state, dstate), params, state, state)
+    if found is None or jax.tree.leaves(state)[found.rows].shape[0] < _ROWS_TO_TURN:
+        return functools.partial(tangent, params)
+    turned = lax.optimization_barrier(jax.tree.leaves(params)[found.matrix].T)
+    r_tree = jax.tree.structure(jax.eval_shape(cell.recur, params, state))
+
+    def product(state, dstate):
+        rows = jax.tree.leaves(dstate)[found.rows]
+        return r_tree.unflatten([lax.dot_general(rows, turned, (((1,), (1,)), ((), ())), **found.options)])
+
+    return product

@@ -1,0 +1,247 @@
+"""A whole run of a cell in four functions, in arrays that are written in place.
+
+It computes what a scan over chunks computes, forward and backward, with fewer copies: JAX's scan stacks what every chunk
+keeps, transposes the whole sequence before and after it, and fills every array with zeros first. Here each chunk is cut out
+of the inputs as they lie, and what it keeps goes where it stays.
+
+    forward     for every chunk: keep the state that it starts from; project its inputs; run its steps, keeping their gates
+    backward    for every chunk, from the last one: its states, from the gates and the first state; its steps backward, the
+                cotangents of z and r; with these the gradients of inputs and weights, each in one product
+
+Where the gates are not kept ("recompute"), the backward pass runs a chunk again when it comes to it. With lengths, neither
+pass runs the chunks that are padding throughout.
+
+JAX sees a linear function with a transpose of its own (`jaxrnn.transposable`). All else that it may want of a run, forward
+mode and second derivatives, comes from the scan over chunks, `Run.plain`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn import transposable
+from jaxrnn.chunk import is_fused
+from jaxrnn.derivative import Derivative, recur_tangent
+from jaxrnn.inplace import Chunk, Sequence, at, longest_of, put, zeros_of
+from jaxrnn.kept import Gates, keep, linearize_gates, states_from_gates
+from jaxrnn.lengths import Steps, enter, leave, zero_padding
+from jaxrnn.tangents import Live, add_tangents, over_time, tangent_of
+from jaxrnn.traced import same_results
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How to run.
+
+    Attributes:
+      cell: a cell in four functions.
+      sequence: the sequence and its chunks.
+      keep_gates: whether the gates are kept for the backward pass.
+      plain: `(reads) -> (outputs, state)`, the same run in a form that JAX can differentiate in any mode.
+    """
+
+    cell: Any
+    sequence: Sequence
+    keep_gates: bool
+    plain: Callable
+
+
+class Reads(NamedTuple):
+    """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`."""
+
+    params: Any
+    inputs: Any
+    state: Any
+    lengths: jax.Array | None
+    resets: jax.Array | None
+
+    @property
+    def longest(self) -> jax.Array | None:
+        """Steps of the longest row."""
+        return None if self.lengths is None else longest_of(self.lengths)
+
+    def chunk(self, chunk: Chunk) -> tuple[Any, Steps]:
+        """The inputs of a chunk, zeros in the padding, and its steps."""
+        valid = None if self.lengths is None else chunk.times[:, None] < self.lengths
+        resets = None if self.resets is None else chunk.read(self.resets)
+        resets = resets if resets is None or valid is None else resets & valid
+        steps = Steps(valid=valid, reset=resets, start=None if resets is None else self.state)
+        return zero_padding(valid, chunk.read(self.inputs)), steps
+
+
+class Tape(NamedTuple):
+    """What is kept: the state that each chunk starts from, leaves `[N, B, ...]`, and the gates of all steps, `[T, ...]`."""
+
+    starts: Any
+    gates: list[jax.Array]
+
+
+def fits(cell: Any, params: Any, inputs: Any, state: Any) -> bool:
+    """Whether a cell's run can be written in place; params, inputs and state are those of one step, as shapes."""
+    if not is_fused(cell):
+        return False
+    carried = jax.tree.leaves((jax.eval_shape(cell, params, inputs, state)[0], state))
+    batch = carried[0].shape[0]
+    return batch > 0 and all(a.ndim and a.shape[0] == batch and jnp.issubdtype(a.dtype, jnp.inexact) for a in carried)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def whole_run(run: Run, reads: Reads) -> tuple[Any, Any]:
+    """`(outputs, state)`, outputs laid out as the inputs."""
+    return _forward(run, reads, keeps=False)[0]
+
+
+@functools.partial(whole_run.defjvp, symbolic_zeros=True)
+def _whole_run_jvp(run, primals, tangents):
+    out, tape = _taped_run(run, *primals)
+    return out, _tangent(run, *primals, tape, out, *tangents)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _taped_run(run: Run, reads: Reads) -> tuple[Any, Tape]:
+    return _forward(run, reads, keeps=True)
+
+
+@functools.partial(_taped_run.defjvp, symbolic_zeros=True)
+def _taped_run_jvp(run, primals, tangents):
+    # The tape has no tangent: derivatives of the derivative are those of `Run.plain`, which does not read it.
+    out, tape = _taped_run(run, *primals)
+    return (out, tape), (_tangent(run, *primals, tape, out, *tangents), jax.tree.map(jnp.zeros_like, tape))
+
+
+def _tangent(run: Run, reads: Reads, tape: Tape, out: Any, dreads: Reads) -> Any:
+    """The tangent of `out`: linear in those of `dreads` that are not zero throughout."""
+    live = Live.of(dreads)
+    residuals, residual_tree = jax.tree.flatten((reads, tape, out))
+    out_tree = jax.tree.structure(out)
+
+    def plain(residuals, linear):
+        reads, _, _ = residual_tree.unflatten(residuals)
+        return jax.tree.leaves(tangent_of(run.plain, (reads,), (live.fill(linear),)))
+
+    def plain_transpose(residuals, cotangents):
+        reads, _, _ = residual_tree.unflatten(residuals)
+        return jax.linear_transpose(functools.partial(plain, residuals), live.leaves(reads))(cotangents)[0]
+
+    def transpose(residuals, cotangents):
+        reads, tape, (outputs, _) = residual_tree.unflatten(residuals)
+        return live.leaves(_backward(run, reads, tape, outputs, live, *out_tree.unflatten(cotangents)))
+
+    forward = transposable.Linear(plain, plain)
+    backward = transposable.Linear(transpose, plain_transpose)
+    return out_tree.unflatten(transposable.apply(forward, backward, residuals, live.leaves(dreads)))
+
+
+# ---- the two passes
+
+
+def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape]:
+    """Runs, and keeps for the backward pass what it needs, if `keeps`."""
+    cell, params, sequence = run.cell, reads.params, run.sequence
+
+    def step(z, state):
+        r = cell.recur(params, state)
+        if not (keeps and run.keep_gates):
+            return *cell.update(params, z, r, state), []
+        gates = linearize_gates(cell, params, z, r, state)
+        return *cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state), gates.kept
+
+    def one_chunk(chunk, carry):
+        start, outputs, tape = carry
+        xs, steps = reads.chunk(chunk)
+
+        def one_step(carry, item):
+            (state, gates), (t, z, now) = carry, item
+            now = steps.at(now)
+            state = enter(now, state)
+            output, new, kept = step(z, state)
+            return (leave(now, state, new), put(gates, kept, t)), output
+
+        items = chunk.times, over_time(cell.project)(params, xs), steps.varying
+        (state, gates), ys = lax.scan(one_step, (start, tape.gates), items)
+        starts = put(tape.starts, start, chunk.number) if keeps else ()
+        return state, chunk.write(outputs, zero_padding(steps.valid, ys)), Tape(starts, gates)
+
+    x = sequence.step(reads.inputs)
+    output, _, kept = jax.eval_shape(lambda x, state: step(cell.project(params, x), state), x, reads.state)
+    starts = jax.tree.map(lambda leaf: zeros_of(leaf, sequence.chunks), reads.state if keeps else ())
+    tape = Tape(starts, [zeros_of(leaf, sequence.time) for leaf in kept])
+    state, outputs, tape = sequence.loop(one_chunk, (reads.state, sequence.zeros(output), tape), reads.longest)
+    return (outputs, state), tape
+
+
+def _backward(run: Run, reads: Reads, tape: Tape, outputs: Any, live: Live, ct_outputs: Any, ct_state: Any) -> Reads:
+    """The cotangents of what was read."""
+    cell, params = run.cell, reads.params
+    live_reads = live.fill([True] * sum(live.mask))
+    live_params, live_inputs = Live.of(live_reads.params), Live.of(live_reads.inputs)
+    states_and_gates = _reader(run, reads, tape, outputs)
+    recur = recur_tangent(cell, params, reads.state)
+
+    def one_chunk(chunk, carry):
+        ct_params, ct_inputs, ct_state, ct_start = carry
+        xs, steps = reads.chunk(chunk)
+        z = over_time(cell.project)(params, xs)
+        derivative = Derivative(cell, params, xs, z, *states_and_gates(chunk, steps, z), steps, recur)
+        ct_ys = zero_padding(steps.valid, chunk.read(ct_outputs))
+        (more, ct_xs), ct_state, ct_start = derivative.backward(live_params, live_inputs, ct_ys, ct_state, ct_start)
+        ct_inputs = chunk.write(ct_inputs, zero_padding(steps.valid, ct_xs))
+        return add_tangents(ct_params, more), ct_inputs, ct_state, ct_start
+
+    zeros = lambda leaves: [jnp.zeros_like(leaf) for leaf in leaves]
+    ct_start = None if reads.resets is None else jax.tree.map(jnp.zeros_like, reads.state)
+    carry = zeros(live_params.leaves(params)), zeros(live_inputs.leaves(reads.inputs)), ct_state, ct_start
+    ct_params, ct_inputs, ct_state, ct_start = run.sequence.loop(one_chunk, carry, reads.longest, backward=True)
+    state = add_tangents(ct_state, ct_start)
+    return reads._replace(params=live_params.fill(ct_params), inputs=live_inputs.fill(ct_inputs), state=state)
+
+
+def _reader(run: Run, reads: Reads, tape: Tape, outputs: Any) -> Callable:
+    """`(chunk, steps, z) -> (states, gates)`: the states that a chunk's steps start from, and the gates, `[K, B, ...]`."""
+    cell, params = run.cell, reads.params
+    one = run.sequence.step(reads.inputs), reads.state
+    rebuild = _rebuild(cell, params, *one)
+    # A part of the state that is an output too need not be computed again. But where a reversed run comes through padding,
+    # the output is zero and the state is not.
+    known = same_results(functools.partial(_step, cell, params), *one)
+    known = [None] * len(known) if run.sequence.reverse and reads.lengths is not None else known
+
+    def states_and_gates(chunk, steps, z):
+        start = at(tape.starts, chunk.number)
+        if not run.keep_gates:
+            return keep(cell, params, z, start, steps)[1:]
+        gates = Gates(chunk.cut(tape.gates), rebuild, tape.gates, chunk.times)
+        computed = states_from_gates(cell, params, start, steps, gates) if None in known else start
+        ys = jax.tree.leaves(chunk.read(outputs))
+        firsts, tree = jax.tree.flatten(start)
+        parts = [
+            leaf if i is None else jnp.concatenate([first[None], ys[i][:-1]])
+            for i, first, leaf in zip(known, firsts, tree.flatten_up_to(computed), strict=True)
+        ]
+        states = tree.unflatten(parts)
+        return jax.vmap(lambda step, state: enter(steps.at(step), state))(steps.varying, states), gates
+
+    return states_and_gates
+
+
+def _step(cell, params, x, state):
+    return cell.update(params, cell.project(params, x), cell.recur(params, state), state)
+
+
+def _rebuild(cell, params, x, state):
+    """How the gates are made of what is kept, which the forward pass knew and the arrays do not say."""
+    rebuild = []
+
+    def trace(x, state):
+        gates = linearize_gates(cell, params, cell.project(params, x), cell.recur(params, state), state)
+        rebuild.append(gates.rebuild)
+
+    jax.eval_shape(trace, x, state)
+    return rebuild[0]
