@@ -69,7 +69,7 @@ class Reads(NamedTuple):
 
     def chunk(self, chunk: Chunk) -> tuple[Any, Steps]:
         """The inputs of a chunk, zeros in the padding, and its steps."""
-        valid = None if self.lengths is None else chunk.times[:, None] < self.lengths
+        valid = None if self.lengths is None else chunk.times[:, None] < self.lengths[None]
         resets = None if self.resets is None else chunk.read(self.resets)
         resets = resets if resets is None or valid is None else resets & valid
         steps = Steps(valid=valid, reset=resets, start=None if resets is None else self.state)
@@ -119,24 +119,14 @@ def _taped_run_jvp(run, primals, tangents):
 def _tangent(run: Run, reads: Reads, tape: Tape, out: Any, dreads: Reads) -> Any:
     """The tangent of `out`: linear in those of `dreads` that are not zero throughout."""
     live = Live.of(dreads)
-    residuals, residual_tree = jax.tree.flatten((reads, tape, out))
-    out_tree = jax.tree.structure(out)
 
-    def plain(residuals, linear):
-        reads, _, _ = residual_tree.unflatten(residuals)
-        return jax.tree.leaves(tangent_of(run.plain, (reads,), (live.fill(linear),)))
+    def plain(linear):
+        return tangent_of(run.plain, (reads,), (live.fill(linear),))
 
-    def plain_transpose(residuals, cotangents):
-        reads, _, _ = residual_tree.unflatten(residuals)
-        return jax.linear_transpose(functools.partial(plain, residuals), live.leaves(reads))(cotangents)[0]
+    def transpose(cotangents):
+        return live.leaves(_backward(run, reads, tape, out[0], live, *cotangents))
 
-    def transpose(residuals, cotangents):
-        reads, tape, (outputs, _) = residual_tree.unflatten(residuals)
-        return live.leaves(_backward(run, reads, tape, outputs, live, *out_tree.unflatten(cotangents)))
-
-    forward = transposable.Linear(plain, plain)
-    backward = transposable.Linear(transpose, plain_transpose)
-    return out_tree.unflatten(transposable.apply(forward, backward, residuals, live.leaves(dreads)))
+    return transposable.apply(plain, transpose, live.leaves(dreads))
 
 
 # ---- the two passes
