@@ -28,7 +28,7 @@ from jaxrnn.kept import keep
 from jaxrnn.keys import call_cell
 from jaxrnn.lengths import Steps, enter, leave
 from jaxrnn.memory.modes import STATES, named
-from jaxrnn.tangents import instantiate, over_time, step_shapes
+from jaxrnn.tangents import instantiate, over_time
 
 
 def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
@@ -86,7 +86,7 @@ def _fused_chunk_jvp(cell: Any, primals: tuple, tangents: tuple) -> tuple[Any, A
     dparams, dxs, dstate, dsteps = tangents
     z = over_time(cell.project)(params, xs)
     out, states, gates = keep(cell, params, z, state, steps)
-    recur = recur_tangent(cell, params, step_shapes(states))
+    recur = recur_tangent(cell, params, jax.tree.leaves(state)[0].shape[0])
     derivative = Derivative(cell, params, xs, z, states, gates, steps, recur)
     dstart = instantiate(dsteps.start, steps.start)
 

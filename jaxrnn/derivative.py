@@ -16,7 +16,6 @@ weight's gradient is one matrix product over all the steps.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +25,7 @@ from jax import lax
 from jaxrnn.kept import Gates
 from jaxrnn.lengths import Steps, enter, leave
 from jaxrnn.tangents import Live, add_tangents, over_time, step_shapes, tangent_of
-from jaxrnn.traced import matrix_product, reads, sums
+from jaxrnn.traced import reads, sums
 
 _ROWS_TO_TURN = 8  # of a batch, for which the recurrent matrix is turned once
 
@@ -131,25 +130,19 @@ class Derivative:
         return z_tree.unflatten(dz), r_tree.unflatten(dr)
 
 
-def recur_tangent(cell: Any, params: Any, state: Any) -> Callable:
-    """`(state, .state) -> r(.state)`, at every step of a loop; `state` is one step's shapes.
+def recur_tangent(cell: Any, params: Any, rows: int) -> Callable:
+    """`(state, .state) -> r(.state)`, at every step of a loop over `rows` rows.
 
-    The backward loop multiplies by its transpose. Where it is one product with a matrix, as in most cells, that is turned
-    once, in front of the loop: 5 to 10 % of a training step on a CPU, from a few rows on (fewer are products of a vector,
-    for which it is slower).
+    The backward loop multiplies by the transpose of the recurrent matrices. They are turned once, in front of the loop, and
+    back inside it, where the compiler makes one product of the two: 5 to 20 % of a training step on a CPU, from a few rows on
+    (fewer are products of a vector, for which it is slower).
     """
+    leaves, tree = jax.tree.flatten(params)
+    matrices = [rows >= _ROWS_TO_TURN and leaf.ndim == 2 for leaf in leaves]
+    turned = [lax.optimization_barrier(leaf.T) if m else leaf for leaf, m in zip(leaves, matrices, strict=True)]
 
-    def tangent(params, state, dstate):
+    def tangent(state, dstate):
+        params = tree.unflatten([leaf.T if m else leaf for leaf, m in zip(turned, matrices, strict=True)])
         return tangent_of(lambda s: cell.recur(params, s), (state,), (dstate,))
 
-    found = matrix_product(lambda params, dstate, state: tangent(params, state, dstate), params, state, state)
-    if found is None or jax.tree.leaves(state)[found.rows].shape[0] < _ROWS_TO_TURN:
-        return functools.partial(tangent, params)
-    turned = lax.optimization_barrier(jax.tree.leaves(params)[found.matrix].T)
-    r_tree = jax.tree.structure(jax.eval_shape(cell.recur, params, state))
-
-    def product(state, dstate):
-        rows = jax.tree.leaves(dstate)[found.rows]
-        return r_tree.unflatten([lax.dot_general(rows, turned, (((1,), (1,)), ((), ())), **found.options)])
-
-    return product
+    return tangent

@@ -1,10 +1,10 @@
-"""What tracing a function shows of it: what depends on what, what is only added, what is one matrix product."""
+"""What tracing a function shows of it: what depends on what, and what is only added."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -36,35 +36,3 @@ def sums(f: Callable, a: Any, b: Any, *rest: Any) -> Iterator[tuple[int, int]]:
         adding = users(x)
         if len(adding) == 1 and adding == users(y) and adding[0].primitive.name == "add" and x.aval == y.aval:
             yield i, j
-
-
-def same_results(f: Callable, *args: Any) -> list[int | None]:
-    """For each leaf of b, where `a, b = f(*args)`, the number of the leaf of a that is the very same array, if one is."""
-    closed, (a, _) = jax.make_jaxpr(f, return_shape=True)(*args)
-    results, count = closed.jaxpr.outvars, len(jax.tree.leaves(a))
-    return [next((i for i in range(count) if results[i] is b), None) for b in results[count:]]
-
-
-class Product(NamedTuple):
-    """A matrix product: which leaf has its rows, which leaf is the matrix, and the options of `lax.dot_general`."""
-
-    rows: int
-    matrix: int
-    options: dict[str, Any]
-
-
-def matrix_product(f: Callable, params: Any, rows: Any, *rest: Any) -> Product | None:
-    """What `f(params, rows, *rest)` multiplies, if that is a leaf of `rows`, `[B, N]`, times a leaf of `params`, `[N, M]`, and
-    nothing else."""
-    jaxpr = jax.make_jaxpr(f)(params, rows, *rest).jaxpr
-    made = [eqn for eqn in jaxpr.eqns if any(v is jaxpr.outvars[0] for v in eqn.outvars)]
-    if len(jaxpr.outvars) > 1 or len(made) != 1 or made[0].primitive.name != "dot_general":
-        return None
-    end = len(jax.tree.leaves(params))
-    leaves = jaxpr.invars[end : end + len(jax.tree.leaves(rows))]
-    row = [i for i, v in enumerate(leaves) if v is made[0].invars[0]]
-    matrix = [j for j, v in enumerate(jaxpr.invars[:end]) if v is made[0].invars[1]]
-    if not (row and matrix) or made[0].params["dimension_numbers"] != (((1,), (0,)), ((), ())):
-        return None
-    options = {name: made[0].params[name] for name in ("precision", "preferred_element_type")}
-    return Product(row[0], matrix[0], options)

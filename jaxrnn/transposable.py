@@ -25,11 +25,21 @@ def apply(f: Callable, transpose: Callable, x: Any) -> Any:
     """`f(x)`, linear in the pytree `x`, whose cotangent will be `transpose(cotangent of the result)`."""
     add = lambda a, b: jax.tree.map(jnp.add, a, b)
     subtract = lambda a, b: jax.tree.map(jnp.subtract, a, b)
-    matrix = lambda xy: (xy[0], subtract(xy[1], f(xy[0])))
+
+    def matrix(xy):
+        x, y = xy
+        fx = f(_linked(x, y))
+        fx = _linked(fx, fx)
+        return _linked(x, fx), subtract(y, fx)
+
     solve = lambda _, xy: (xy[0], add(xy[1], f(xy[0])))
     transposed_solve = lambda _, xy: (add(xy[0], transpose(xy[1])), xy[1])
-    # The zeros have to be linear in x too: the sum of none of its elements.
-    none = jnp.sum(jax.tree.leaves(x)[0].reshape(-1)[:0])
-    nothing = lambda leaf: jnp.broadcast_to(none.astype(leaf.dtype), leaf.shape)
-    right = x, jax.tree.map(nothing, jax.eval_shape(f, x))
-    return lax.custom_linear_solve(matrix, right, solve, transposed_solve)[1]
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(f, x))
+    solution = lax.custom_linear_solve(matrix, _linked((x, zeros), x), solve, transposed_solve)
+    return _linked(solution, solution)[1]
+
+
+def _linked(tree: Any, to: Any) -> Any:
+    """`tree`, with the sum of no elements of `to` added: JAX wants all parts of a system to depend on the same."""
+    none = sum(jnp.sum(leaf.reshape(-1)[:0]).astype(jnp.float32) for leaf in jax.tree.leaves(to))
+    return jax.tree.map(lambda leaf: leaf + jnp.broadcast_to(none.astype(leaf.dtype), leaf.shape), tree)

@@ -33,7 +33,6 @@ from jaxrnn.inplace import Chunk, Sequence, at, longest_of, put, zeros_of
 from jaxrnn.kept import Gates, keep, linearize_gates, states_from_gates
 from jaxrnn.lengths import Steps, enter, leave, zero_padding
 from jaxrnn.tangents import Live, add_tangents, over_time, tangent_of
-from jaxrnn.traced import same_results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +100,7 @@ def whole_run(run: Run, reads: Reads) -> tuple[Any, Any]:
 @functools.partial(whole_run.defjvp, symbolic_zeros=True)
 def _whole_run_jvp(run, primals, tangents):
     out, tape = _taped_run(run, *primals)
-    return out, _tangent(run, *primals, tape, out, *tangents)
+    return out, _tangent(run, *primals, tape, *tangents)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -113,18 +112,18 @@ def _taped_run(run: Run, reads: Reads) -> tuple[Any, Tape]:
 def _taped_run_jvp(run, primals, tangents):
     # The tape has no tangent: derivatives of the derivative are those of `Run.plain`, which does not read it.
     out, tape = _taped_run(run, *primals)
-    return (out, tape), (_tangent(run, *primals, tape, out, *tangents), jax.tree.map(jnp.zeros_like, tape))
+    return (out, tape), (_tangent(run, *primals, tape, *tangents), jax.tree.map(jnp.zeros_like, tape))
 
 
-def _tangent(run: Run, reads: Reads, tape: Tape, out: Any, dreads: Reads) -> Any:
-    """The tangent of `out`: linear in those of `dreads` that are not zero throughout."""
+def _tangent(run: Run, reads: Reads, tape: Tape, dreads: Reads) -> Any:
+    """The tangent of the run's results: linear in those of `dreads` that are not zero throughout."""
     live = Live.of(dreads)
 
     def plain(linear):
         return tangent_of(run.plain, (reads,), (live.fill(linear),))
 
     def transpose(cotangents):
-        return live.leaves(_backward(run, reads, tape, out[0], live, *cotangents))
+        return live.leaves(_backward(run, reads, tape, live, *cotangents))
 
     return transposable.apply(plain, transpose, live.leaves(dreads))
 
@@ -167,13 +166,13 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
     return (outputs, state), tape
 
 
-def _backward(run: Run, reads: Reads, tape: Tape, outputs: Any, live: Live, ct_outputs: Any, ct_state: Any) -> Reads:
+def _backward(run: Run, reads: Reads, tape: Tape, live: Live, ct_outputs: Any, ct_state: Any) -> Reads:
     """The cotangents of what was read."""
     cell, params = run.cell, reads.params
     live_reads = live.fill([True] * sum(live.mask))
     live_params, live_inputs = Live.of(live_reads.params), Live.of(live_reads.inputs)
-    states_and_gates = _reader(run, reads, tape, outputs)
-    recur = recur_tangent(cell, params, reads.state)
+    states_and_gates = _reader(run, reads, tape)
+    recur = recur_tangent(cell, params, jax.tree.leaves(reads.state)[0].shape[0])
 
     def one_chunk(chunk, carry):
         ct_params, ct_inputs, ct_state, ct_start = carry
@@ -193,36 +192,19 @@ def _backward(run: Run, reads: Reads, tape: Tape, outputs: Any, live: Live, ct_o
     return reads._replace(params=live_params.fill(ct_params), inputs=live_inputs.fill(ct_inputs), state=state)
 
 
-def _reader(run: Run, reads: Reads, tape: Tape, outputs: Any) -> Callable:
+def _reader(run: Run, reads: Reads, tape: Tape) -> Callable:
     """`(chunk, steps, z) -> (states, gates)`: the states that a chunk's steps start from, and the gates, `[K, B, ...]`."""
     cell, params = run.cell, reads.params
-    one = run.sequence.step(reads.inputs), reads.state
-    rebuild = _rebuild(cell, params, *one)
-    # A part of the state that is an output too need not be computed again. But where a reversed run comes through padding,
-    # the output is zero and the state is not.
-    known = same_results(functools.partial(_step, cell, params), *one)
-    known = [None] * len(known) if run.sequence.reverse and reads.lengths is not None else known
+    rebuild = _rebuild(cell, params, run.sequence.step(reads.inputs), reads.state)
 
     def states_and_gates(chunk, steps, z):
         start = at(tape.starts, chunk.number)
         if not run.keep_gates:
             return keep(cell, params, z, start, steps)[1:]
         gates = Gates(chunk.cut(tape.gates), rebuild, tape.gates, chunk.times)
-        computed = states_from_gates(cell, params, start, steps, gates) if None in known else start
-        ys = jax.tree.leaves(chunk.read(outputs))
-        firsts, tree = jax.tree.flatten(start)
-        parts = [
-            leaf if i is None else jnp.concatenate([first[None], ys[i][:-1]])
-            for i, first, leaf in zip(known, firsts, tree.flatten_up_to(computed), strict=True)
-        ]
-        states = tree.unflatten(parts)
-        return jax.vmap(lambda step, state: enter(steps.at(step), state))(steps.varying, states), gates
+        return states_from_gates(cell, params, start, steps, gates), gates
 
     return states_and_gates
-
-
-def _step(cell, params, x, state):
-    return cell.update(params, cell.project(params, x), cell.recur(params, state), state)
 
 
 def _rebuild(cell, params, x, state):

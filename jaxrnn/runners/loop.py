@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,6 @@ from jaxrnn.memory.modes import Mode
 from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
-
 from jaxrnn.whole import Reads, Run, fits, whole_run
 
 
@@ -29,35 +29,31 @@ def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Any, Any]:
         check.prng_key(problem.key)
     rows = no_rows(problem)
     problem = spread_alike(problem, rows)
-    axis = 0 if problem.time_major else 1
+    time, axis = problem.time_and_batch[0], 0 if problem.time_major else 1
     one_step = jax.tree.map(lambda leaf: Struct((*leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype), problem.inputs)
     start = (problem.initial_state, problem.dtype, key_struct(problem.key))
     state = spread(first_state(problem.cell, problem.params, one_step, *start), rows)
     reads = Reads(problem.params, problem.inputs, state, problem.sequence_length, problem.resets)
-    time, batch = problem.time_and_batch
-
-    def scan(reads):
-        return _scan(problem, reads, mode, chunk_size, rows)
-
-    in_place = mode.in_place and rows is None and time and not problem.streamed
+    scan = functools.partial(_scan, problem.without_arrays, mode, chunk_size)
+    in_place = mode.in_place and rows is None and not problem.streamed and time > 0
     if in_place and fits(problem.cell, problem.params, one_step, state):
         sequence = Sequence(time, min(chunk_size, time), axis, problem.reverse)
         return whole_run(Run(problem.cell, sequence, mode.name == "save", scan), reads)
-    return scan(reads)
+    return scan(reads, problem.key, rows)
 
 
-def _scan(problem, reads, mode, chunk_size, rows):
+def _scan(problem, mode, chunk_size, reads, key=None, rows=None):
+    """The run as a scan over chunks."""
     swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
-    inputs, lengths, state = swap(reads.inputs), reads.lengths, reads.state
-    valid = None
+    inputs, lengths, valid = swap(reads.inputs), reads.lengths, None
     if lengths is not None:
         valid = lambda time: time[:, None] < lengths[None]
-    body = chunk_body(problem.cell, reads.params, state, problem.key, mode, valid, problem.reverse)
+    body = chunk_body(problem.cell, reads.params, reads.state, key, mode, valid, problem.reverse)
     if lengths is not None and mode.skip:
         body = _skip_from(jnp.max(lengths, initial=0), body, rows)
-    time = jnp.arange(problem.time_and_batch[0], dtype=jnp.int32)
+    time = jnp.arange(jax.tree.leaves(inputs)[0].shape[0], dtype=jnp.int32)
     xs = (time, inputs, None if reads.resets is None else swap(reads.resets))
-    state, outputs = scan_chunks(body, state, xs, chunk_size, mode, problem.reverse, problem.streamed)
+    state, outputs = scan_chunks(body, reads.state, xs, chunk_size, mode, problem.reverse, problem.streamed)
     return swap(outputs), state
 
 
