@@ -29,7 +29,7 @@ from places import pythons
 from work import Work
 
 HERE = pathlib.Path(__file__).parent
-OURS = ["jaxrnn save", "jaxrnn offload", "jaxrnn recompute", "jaxrnn recursive"]
+OURS = ["jaxrnn save", "jaxrnn packed", "jaxrnn offload", "jaxrnn recompute", "jaxrnn recursive"]
 JAX_PEERS = ["plain lax.scan", "Flax", "Flax nnx", "Haiku", "Equinox", "Keras"]
 PRODUCT = "a matrix product"
 SIZES = ["28,150,28,150", "20,50,1,100", "50,32,1,100", "128,32,128,256", "1000,8,16,64", "64,64,512,512", "200,1,8,16"]

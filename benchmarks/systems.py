@@ -81,6 +81,23 @@ def jaxrnn_mode(mode: str) -> Callable:
     return build
 
 
+def jaxrnn_packed(work: Work, loss: str):
+    """`dynamic_rnn` of short sequences that share rows; the packing is the data loader's work, and known."""
+    import jaxrnn
+
+    if not work.lengths:
+        raise NotOfferedError("nothing to pack")
+    cell, packing = jaxrnn_cell(work), jaxrnn.pack_sequences(work.arrays[1], work.time)
+
+    def run(params, inputs, lengths):
+        outputs, _ = jaxrnn.dynamic_rnn(
+            cell, params, packing.pack(inputs), sequence_length=packing.sequence_length, resets=packing.resets
+        )
+        return packing.unpack(outputs), packing.last(outputs)
+
+    return run, cell.init(jax.random.key(0), work.inputs)
+
+
 def jaxrnn_static(work: Work, loss: str):
     """`static_rnn`: a graph of T cells."""
     import jaxrnn
@@ -255,6 +272,7 @@ SYSTEMS: dict[str, Callable] = {
     "jaxrnn offload": jaxrnn_mode("offload"),
     "jaxrnn recompute": jaxrnn_mode("recompute"),
     "jaxrnn recursive": jaxrnn_mode("recursive"),
+    "jaxrnn packed": jaxrnn_packed,
     "jaxrnn static_rnn": jaxrnn_static,
     "plain lax.scan": plain_scan,
     "Flax": flax_rnn(remat=False),

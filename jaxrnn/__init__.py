@@ -10,6 +10,7 @@ from jaxrnn.cells.lstm import LSTMCell, LSTMStateTuple
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
 from jaxrnn.keys import StepKey, step_key
+from jaxrnn.packing import Packing, pack_sequences
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn, static_bidirectional_rnn
 from jaxrnn.runners.dynamic import dynamic_rnn
 from jaxrnn.runners.planner import memory_plans, plan_memory
@@ -28,6 +29,7 @@ __all__ = [
     "LSTMStateTuple",
     "MultiRNNCell",
     "OutputProjectionWrapper",
+    "Packing",
     "RNNCell",
     "ResidualWrapper",
     "StepKey",
@@ -38,6 +40,7 @@ __all__ = [
     "interop",
     "memory",
     "memory_plans",
+    "pack_sequences",
     "plan_memory",
     "sigmoid",
     "static_bidirectional_rnn",

@@ -36,6 +36,7 @@ from jaxrnn.check.memory import (
     options,
     whole_blocks,
 )
+from jaxrnn.check.packing import known_lengths, packed_axes, packed_rows, packed_steps
 from jaxrnn.check.runs import (
     batch_of,
     initial_state,

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Shape = tuple[int, ...]
 
@@ -42,3 +43,13 @@ def by_path(tree: Any) -> list[tuple[str, Any]]:
 
 def first_leaf(tree: Any) -> Any:
     return jax.tree.leaves(tree)[0]
+
+
+def at_least(name: str, value: Any, unit: str) -> None:
+    """An int of 1 or more, or None."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int or None, got {describe(value)}.")
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1{unit}, got {value}. None lets the library choose.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.check.basics import describe
+from jaxrnn.check.basics import at_least, describe
 
 
 def memory(value: Any, swap_memory: bool, names: tuple[str, ...], kinds: tuple[type, ...]) -> None:
@@ -110,17 +110,8 @@ def whole_blocks(time: int, chunk_size: int, sizes: tuple[int, ...]) -> None:
 
 
 def chunk_size(size: Any) -> None:
-    _at_least_one("chunk_size", size, " step")
+    at_least("chunk_size", size, " step")
 
 
 def levels(count: Any) -> None:
-    _at_least_one("levels", count, "")
-
-
-def _at_least_one(name: str, value: Any, unit: str) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an int or None, got {describe(value)}.")
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1{unit}, got {value}. None lets the library choose.")
+    at_least("levels", count, "")
