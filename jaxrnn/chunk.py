@@ -21,13 +21,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.derivative import Derivative, recur_tangent
 from jaxrnn.kept import keep
-from jaxrnn.keys import call_cell
-from jaxrnn.lengths import Steps, enter, leave
-from jaxrnn.memory.modes import STATES, named
+from jaxrnn.keys import call_cell, fold_in
+from jaxrnn.lengths import Steps, enter, leave, zero_padding
+from jaxrnn.memory.modes import STATES, Mode, named
 from jaxrnn.tangents import instantiate, over_time
 
 
@@ -39,12 +40,18 @@ def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tupl
 
 def chunk_of_four(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
     """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`; a method of cells in four functions."""
-    return fused_chunk(cell, params, xs, state, steps)
+    return (steps.whole or fused_chunk)(cell, params, xs, state, steps)
 
 
 def is_fused(cell: Any) -> bool:
     """Whether the cell's chunk is that of its four functions and nothing else."""
     return getattr(type(cell), "chunk", None) is chunk_of_four
+
+
+def fused_throughout(cell: Any) -> bool:
+    """Whether it is a cell in four functions, or made of such ones alone."""
+    inner = getattr(cell, "inner_cells", ())
+    return is_fused(cell) or (len(inner) > 0 and all(map(fused_throughout, inner)))
 
 
 def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
@@ -96,3 +103,29 @@ def _fused_chunk_jvp(cell: Any, primals: tuple, tangents: tuple) -> tuple[Any, A
     items = (derivative.items, *derivative.front(dparams, dxs))
     dend, doutputs = lax.scan(one_step, instantiate(dstate, state), items)
     return out, (doutputs, dend)
+
+
+def chunk_body(
+    cell: Any,
+    params: Any,
+    initial_state: Any,
+    key: jax.Array | None,
+    mode: Mode,
+    valid: Callable | None = None,
+    reverse: bool = False,
+) -> Callable:
+    """`(state, (t, inputs, resets, drop)) -> (state, outputs)` for one chunk, leaves `[K, ...]`; resets, drop may be None.
+
+    `valid` says of times `[K]` which steps `[K, B]` are no padding; None is all.
+    """
+    flip = (lambda tree: jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)) if reverse else (lambda tree: tree)
+
+    def run(state, chunk):
+        time, inputs, resets, drop = flip(chunk)
+        mask = None if valid is None else valid(time)
+        step_key = None if key is None else jax.vmap(fold_in, (None, 0))(key, time)
+        steps = Steps(mask, drop=drop, step_key=step_key, run_key=key, keep=mode.keep).resetting(resets, initial_state)
+        outputs, state = run_chunk(cell, params, zero_padding(mask, inputs), state, steps)
+        return state, flip(zero_padding(mask, outputs))
+
+    return run

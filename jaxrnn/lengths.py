@@ -30,6 +30,7 @@ class Steps:
       run_key: the PRNG key that all steps share.
       start: the initial state, leaves `[B, ...]`.
       keep: what a chunk keeps for its backward pass, "gates" or "states".
+      whole: how a cell in four functions runs where the chunk is the whole sequence; the chunk of one otherwise.
     """
 
     valid: jax.Array | None = None
@@ -39,6 +40,7 @@ class Steps:
     run_key: jax.Array | None = None
     start: State | None = None
     keep: str = dataclasses.field(default="gates", metadata={"static": True})
+    whole: Callable | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def key(self) -> StepKey | None:
@@ -63,6 +65,12 @@ class Steps:
             return dataclasses.replace(self, drop=self.drop if drop is None else drop)
         both = _optional(lambda a, b: b if a is None else a if b is None else a * b, self.drop, drop)
         return dataclasses.replace(self, drop=both)
+
+    def resetting(self, resets: jax.Array | None, start: State) -> Steps:
+        """The same steps, going back to `start` where `resets` `[K, B]` says so and the step is no padding."""
+        if resets is None:
+            return self
+        return dataclasses.replace(self, reset=resets if self.valid is None else resets & self.valid, start=start)
 
     def layer(self, i: int) -> Steps:
         """What layer i of a stack gets: its part of whatever looks like the state, and keys of its own."""
@@ -96,6 +104,11 @@ def select_rows(mask: Any, on_true: Any, on_false: Any) -> Any:
         return jnp.where(rows, true, false)
 
     return jax.tree.map(select, on_true, on_false)
+
+
+def valid_steps(lengths: jax.Array | None) -> Callable | None:
+    """A function that says of times `[K]` which steps `[K, B]` are no padding; None if none is."""
+    return None if lengths is None else lambda time: time[:, None] < lengths[None]
 
 
 def zero_padding(valid: jax.Array | None, tree: Any) -> Any:

@@ -12,7 +12,7 @@ Where the gates are not kept ("recompute"), the backward pass runs a chunk again
 pass runs the chunks that are padding throughout.
 
 JAX sees a linear function with a transpose of its own (`jaxrnn.transposable`). All else that it may want of a run, forward
-mode and second derivatives, comes from the scan over chunks, `Run.plain`.
+mode and second derivatives, comes from the scan over chunks.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import transposable
-from jaxrnn.chunk import is_fused
+from jaxrnn.chunk import chunk_body
 from jaxrnn.derivative import Derivative, recur_tangent
 from jaxrnn.inplace import Chunk, Sequence, at, longest_of, put, zeros_of
 from jaxrnn.kept import Gates, keep, linearize_gates, states_from_gates
-from jaxrnn.lengths import Steps, enter, leave, zero_padding
+from jaxrnn.lengths import Steps, enter, leave, valid_steps, zero_padding
+from jaxrnn.memory.blocks import scan_chunks
+from jaxrnn.memory.modes import Mode
 from jaxrnn.tangents import Live, add_tangents, over_time, tangent_of
 
 
@@ -42,24 +44,27 @@ class Run:
     Attributes:
       cell: a cell in four functions.
       sequence: the sequence and its chunks.
-      keep_gates: whether the gates are kept for the backward pass.
-      plain: `(reads) -> (outputs, state)`, the same run in a form that JAX can differentiate in any mode.
+      mode: the memory mode, "save" or "recompute".
     """
 
     cell: Any
     sequence: Sequence
-    keep_gates: bool
-    plain: Callable
+    mode: Mode
+
+    @property
+    def keep_gates(self) -> bool:
+        return self.mode.name == "save"
 
 
 class Reads(NamedTuple):
-    """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`."""
+    """What a run reads: inputs and resets as the sequence has them, drop `[T, ...]`, state `[B, ...]`, lengths `[B]`."""
 
     params: Any
     inputs: Any
     state: Any
     lengths: jax.Array | None
     resets: jax.Array | None
+    drop: Any
 
     @property
     def longest(self) -> jax.Array | None:
@@ -68,11 +73,10 @@ class Reads(NamedTuple):
 
     def chunk(self, chunk: Chunk) -> tuple[Any, Steps]:
         """The inputs of a chunk, zeros in the padding, and its steps."""
-        valid = None if self.lengths is None else chunk.times[:, None] < self.lengths[None]
-        resets = None if self.resets is None else chunk.read(self.resets)
-        resets = resets if resets is None or valid is None else resets & valid
-        steps = Steps(valid=valid, reset=resets, start=None if resets is None else self.state)
-        return zero_padding(valid, chunk.read(self.inputs)), steps
+        valid = valid_steps(self.lengths)
+        steps = Steps(None if valid is None else valid(chunk.times), drop=chunk.cut(self.drop))
+        steps = steps.resetting(chunk.read(self.resets), self.state)
+        return zero_padding(steps.valid, chunk.read(self.inputs)), steps
 
 
 class Tape(NamedTuple):
@@ -82,22 +86,39 @@ class Tape(NamedTuple):
     gates: list[jax.Array]
 
 
-def fits(cell: Any, params: Any, inputs: Any, state: Any) -> bool:
-    """Whether a cell's run can be written in place; params, inputs and state are those of one step, as shapes."""
-    if not is_fused(cell):
-        return False
-    carried = jax.tree.leaves((jax.eval_shape(cell, params, inputs, state)[0], state))
+def run_in_place(
+    sequence: Sequence, mode: Mode, lengths: jax.Array | None, cell: Any, params: Any, xs: Any, state: Any, steps: Steps
+) -> tuple[Any, Any]:
+    """`(outputs, state)` of a cell in four functions over all T steps, which start from `state` and go back to it."""
+    run, reads = Run(cell, sequence, mode), Reads(params, xs, state, lengths, steps.reset, steps.drop)
+    return _whole_run(run, reads) if _fits(run, reads) else _plain(run, reads)
+
+
+def _fits(run: Run, reads: Reads) -> bool:
+    """Whether all that is carried has rows and a derivative."""
+    step = functools.partial(run.cell, reads.params)
+    carried = jax.tree.leaves(jax.eval_shape(step, run.sequence.step(reads.inputs), reads.state))
     batch = carried[0].shape[0]
-    return batch > 0 and all(a.ndim and a.shape[0] == batch and jnp.issubdtype(a.dtype, jnp.inexact) for a in carried)
+    return all(leaf.ndim and leaf.shape[0] == batch and jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in carried)
+
+
+def _plain(run: Run, reads: Reads) -> tuple[Any, Any]:
+    """The run as a scan over chunks, which JAX can differentiate in any mode."""
+    sequence = run.sequence
+    time_major = lambda tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, sequence.axis, 0), tree)
+    xs = jnp.arange(sequence.time, dtype=jnp.int32), time_major(reads.inputs), time_major(reads.resets), reads.drop
+    body = chunk_body(run.cell, reads.params, reads.state, None, run.mode, valid_steps(reads.lengths), sequence.reverse)
+    state, outputs = scan_chunks(body, reads.state, xs, sequence.chunk_size, run.mode, sequence.reverse)
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, sequence.axis), outputs), state
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def whole_run(run: Run, reads: Reads) -> tuple[Any, Any]:
+def _whole_run(run: Run, reads: Reads) -> tuple[Any, Any]:
     """`(outputs, state)`, outputs laid out as the inputs."""
     return _forward(run, reads, keeps=False)[0]
 
 
-@functools.partial(whole_run.defjvp, symbolic_zeros=True)
+@functools.partial(_whole_run.defjvp, symbolic_zeros=True)
 def _whole_run_jvp(run, primals, tangents):
     out, tape = _taped_run(run, *primals)
     return out, _tangent(run, *primals, tape, *tangents)
@@ -110,7 +131,7 @@ def _taped_run(run: Run, reads: Reads) -> tuple[Any, Tape]:
 
 @functools.partial(_taped_run.defjvp, symbolic_zeros=True)
 def _taped_run_jvp(run, primals, tangents):
-    # The tape has no tangent: derivatives of the derivative are those of `Run.plain`, which does not read it.
+    # The tape has no tangent: derivatives of the derivative are those of `_plain`, which does not read it.
     out, tape = _taped_run(run, *primals)
     return (out, tape), (_tangent(run, *primals, tape, *tangents), jax.tree.map(jnp.zeros_like, tape))
 
@@ -120,7 +141,7 @@ def _tangent(run: Run, reads: Reads, tape: Tape, dreads: Reads) -> Any:
     live = Live.of(dreads)
 
     def plain(linear):
-        return tangent_of(run.plain, (reads,), (live.fill(linear),))
+        return tangent_of(functools.partial(_plain, run), (reads,), (live.fill(linear),))
 
     def transpose(cotangents):
         return live.leaves(_backward(run, reads, tape, live, *cotangents))

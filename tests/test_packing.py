@@ -50,7 +50,10 @@ def test_packed_equals_padded(cell):
 
 def test_the_gradient_of_packing_is_unpacking():
     packing = jaxrnn.pack_sequences(LENGTHS, T)
-    one, two = jax.random.normal(jax.random.key(2), INPUTS.shape), jax.random.normal(jax.random.key(3), (*packing.resets.shape, 3))
+    one, two = (
+        jax.random.normal(jax.random.key(2), INPUTS.shape),
+        jax.random.normal(jax.random.key(3), (*packing.resets.shape, 3)),
+    )
     np.testing.assert_allclose(jnp.vdot(packing.pack(one), two), jnp.vdot(one, packing.unpack(two)), rtol=1e-5)
     gradient = jax.grad(lambda x: jnp.vdot(packing.pack(x), two))(one)
     np.testing.assert_array_equal(gradient, packing.unpack(two))
@@ -84,7 +87,11 @@ def test_nothing_to_pack():
         (lambda: jaxrnn.pack_sequences(LENGTHS, T, steps=6), ValueError, "steps: expected at least 7, the longest"),
         (lambda: jaxrnn.pack_sequences(LENGTHS, T, rows=3), ValueError, "rows: expected at least 4, which these lengths need"),
         (lambda: jaxrnn.pack_sequences(LENGTHS, T, rows=0), ValueError, "rows: expected at least 1 row"),
-        (lambda: jaxrnn.pack_sequences(LENGTHS, T).pack(INPUTS[:, :7]), ValueError, re.escape("expected [B, T, ...] = [7, 8, ...]")),
+        (
+            lambda: jaxrnn.pack_sequences(LENGTHS, T).pack(INPUTS[:, :7]),
+            ValueError,
+            re.escape("expected [B, T, ...] = [7, 8, ...]"),
+        ),
         (lambda: jaxrnn.pack_sequences(LENGTHS, T).unpack(INPUTS), ValueError, re.escape("expected [R, S, ...] = [4, 7, ...]")),
     ],
 )

@@ -48,6 +48,10 @@ class MultiRNNCell(RNNCell):
         object.__setattr__(self, "cells", tuple(self.cells))
 
     @property
+    def inner_cells(self) -> tuple:
+        return self.cells
+
+    @property
     def state_size(self) -> tuple:
         return tuple(cell.state_size for cell in self.cells)
 

@@ -50,6 +50,10 @@ class Wrapper(RNNCell):
         return None
 
     @property
+    def inner_cells(self) -> tuple:
+        return (self.cell,)
+
+    @property
     def state_size(self) -> Any:
         return self.cell.state_size
 

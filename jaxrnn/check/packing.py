@@ -33,7 +33,9 @@ def packed_steps(lengths: np.ndarray, steps: Any) -> int:
         return longest
     at_least("steps", steps, " step")
     if steps < longest:
-        raise ValueError(f"steps: expected at least {longest}, the longest sequence, got {steps}. Cut the sequence, or give more.")
+        raise ValueError(
+            f"steps: expected at least {longest}, the longest sequence, got {steps}. Cut the sequence, or give more."
+        )
     return steps
 
 
@@ -44,8 +46,8 @@ def packed_rows(needed: int, rows: Any, steps: int) -> int:
     at_least("rows", rows, " row")
     if rows < needed:
         raise ValueError(
-            f"rows: expected at least {needed}, which these lengths need in rows of {steps} steps, got {rows}. Give more rows or "
-            "steps, or fewer sequences."
+            f"rows: expected at least {needed}, which these lengths need in rows of {steps} steps, got {rows}. Give more "
+            "rows or steps, or fewer sequences."
         )
     return rows
 

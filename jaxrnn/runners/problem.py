@@ -37,12 +37,6 @@ class Problem:
         time, batch = jax.tree.leaves(self.inputs)[0].shape[:2][:: 1 if self.time_major else -1]
         return time, batch
 
-    @property
-    def without_arrays(self) -> Problem:
-        """How to run it, and nothing to run it on."""
-        nothing = dict.fromkeys(("params", "inputs", "sequence_length", "initial_state", "resets", "key"))
-        return dataclasses.replace(self, **nothing)
-
 
 def problem_of(
     runner,

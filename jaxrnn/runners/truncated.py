@@ -11,10 +11,11 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxrnn import check
+from jaxrnn.chunk import chunk_body
 from jaxrnn.memory.blocks import default_chunk_size, scan_chunks
 from jaxrnn.memory.modes import MODES, Mode, resolve
 from jaxrnn.runners.jit import jit_by_value
-from jaxrnn.runners.loop import chunk_body, swap_batch_and_time
+from jaxrnn.runners.loop import swap_batch_and_time
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.proof import proven
 from jaxrnn.runners.spread import no_rows, spread, spread_alike
@@ -150,7 +151,7 @@ def _run(piece, stream, k1, k2, mode, chunk_size):
     def window(stream, xs):
         inputs, resets = _concatenate((stream.inputs, stream.resets), xs)  # k2 steps
         time = stream.time - (k2 - k1) + jnp.arange(k2, dtype=jnp.int32)
-        xs = (time, inputs, resets)
+        xs = (time, inputs, resets, None)
         start = lax.stop_gradient(stream.start)
         if begins:  # windows that reach back to the beginning have a gradient with respect to the initial state
             start = jax.tree.map(lambda i, s: jnp.where(stream.time <= k2 - k1, i, s), initial, start)

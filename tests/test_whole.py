@@ -1,0 +1,135 @@
+"""Runs in arrays written in place: their derivatives of every order, their loops, and what takes this road."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+from jaxrnn import transposable
+
+T, B, D = 5, 2, 3
+PLAIN = jax.checkpoint_policies.everything_saveable  # a policy of one's own: a scan over chunks
+total = lambda tree: sum(jnp.sum(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def weighted(tree):
+    """A sum in which no two elements count the same."""
+    weights = lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)
+    return sum(jnp.vdot(leaf, weights(leaf)) for leaf in jax.tree.leaves(tree))
+
+
+# ---- linear functions with their own transpose
+
+
+def test_the_transpose_is_the_one_given():
+    w = jax.random.normal(jax.random.key(0), (3, 4))
+    double = lambda w, x: transposable.apply(lambda x: x @ w, lambda y: 2 * y @ w.T, x)
+    x, y = jnp.arange(3.0), jnp.arange(4.0)
+    np.testing.assert_allclose(double(w, x), x @ w)
+    np.testing.assert_allclose(jax.jvp(lambda x: double(w, x), (x,), (x,))[1], x @ w)
+    np.testing.assert_allclose(jax.grad(lambda x: jnp.vdot(double(w, x), y))(x), 2 * y @ w.T, rtol=1e-6)
+    of_batch = jax.vmap(jax.grad(lambda x, w: jnp.vdot(double(w, x), y)), (None, 0))(x, jnp.stack([w, 3 * w]))
+    np.testing.assert_allclose(of_batch[1], 6 * y @ w.T, rtol=1e-6)
+
+
+def test_what_it_closes_over_has_derivatives_too():
+    f = lambda w, x: transposable.apply(lambda x: (x @ w, x), lambda y: y[0] @ w.T + y[1], x)[0]
+    plain = lambda w, x: x @ w
+    w, x = jax.random.normal(jax.random.key(0), (3, 4)), jnp.arange(3.0)
+    for derivative in (jax.jacrev, jax.jacfwd, lambda f, i: jax.hessian(lambda *args: jnp.sum(f(*args) ** 2), i)):
+        for i in (0, 1):
+            np.testing.assert_allclose(derivative(f, i)(w, x), derivative(plain, i)(w, x), rtol=1e-5, atol=1e-6)
+
+
+# ---- derivatives of runs
+
+LOSSES = {
+    "linear in the outputs": lambda outputs, state: total(outputs),
+    "the outputs": lambda outputs, state: total(jnp.sin(outputs)),
+    "the last output": lambda outputs, state: total(outputs[:, -1] ** 2),
+    "the state": lambda outputs, state: total(jax.tree.map(jnp.sin, state)),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_second_derivatives_in_both_orders(x64, loss):
+    """Whatever the loss leaves without a cotangent, and whatever has none of its own."""
+    cell = jaxrnn.LSTMCell(4)
+    params = cell.init(jax.random.key(0), D, jnp.float64)
+    inputs = jax.random.normal(jax.random.key(1), (B, T, D), jnp.float64)
+    state = jax.tree.map(lambda leaf: leaf + 0.3, cell.initial_state(B, jnp.float64))
+
+    def second(memory):
+        def value(params, inputs, state):
+            return loss(*jaxrnn.dynamic_rnn(cell, params, inputs, initial_state=state, memory=memory, chunk_size=2))
+
+        gradient = jax.grad(value, (0, 1, 2))
+        forward = lambda *at: jax.jvp(gradient, at, at)[1]
+        backward = jax.grad(lambda *at: weighted(gradient(*at)), (0, 1, 2))
+        of_one = jax.grad(lambda state: weighted(jax.grad(value, 2)(params, inputs, state)))  # the rest has no tangent
+        return jax.jit(lambda *at: (forward(*at), backward(*at), of_one(at[2])))(params, inputs, state)
+
+    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, atol=1e-11), second("save"), second(PLAIN))
+
+
+STACK = jaxrnn.MultiRNNCell(
+    [
+        jaxrnn.DropoutWrapper(jaxrnn.LSTMCell(4), input_keep_prob=0.8, state_keep_prob=0.7, output_keep_prob=0.9),
+        jaxrnn.ResidualWrapper(jaxrnn.GRUCell(4)),
+        jaxrnn.OutputProjectionWrapper(jaxrnn.BasicRNNCell(2), 3),
+    ]
+)
+
+
+@pytest.mark.parametrize(("time_major", "reverse"), [(False, True), (True, False)])
+def test_a_stack_of_wrappers(x64, time_major, reverse):
+    """Layer by layer over the whole sequence, chunk by chunk through the whole stack: the same masks and numbers."""
+    params = STACK.init(jax.random.key(0), D, jnp.float64)
+    inputs = jax.random.normal(jax.random.key(1), (B, T, D), jnp.float64).at[1, 3:].set(jnp.nan)
+    resets = jax.random.bernoulli(jax.random.key(2), 0.3, (B, T))
+    turn = (lambda leaf: jnp.swapaxes(leaf, 0, 1)) if time_major else lambda leaf: leaf
+
+    def value(memory, params, inputs):
+        out = jaxrnn.dynamic_rnn(
+            STACK,
+            params,
+            turn(inputs),
+            sequence_length=jnp.array([T, 3]),
+            resets=turn(resets),
+            time_major=time_major,
+            reverse=reverse,
+            key=jax.random.key(3),
+            memory=memory,
+            chunk_size=2,
+        )
+        return weighted((turn(out[0]), out[1]))
+
+    got, want = (jax.value_and_grad(value, (1, 2))(memory, params, inputs) for memory in ("save", PLAIN))
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-12), got, want)
+
+
+# ---- what takes this road
+
+
+def test_a_chunk_of_ones_own_is_used():
+    class Doubled(jaxrnn.GRUCell):
+        def chunk(self, params, xs, state, steps):
+            outputs, state = jaxrnn.GRUCell.chunk(self, params, xs, state, steps)
+            return 2 * outputs, state
+
+    cell, inputs = Doubled(4), jax.random.normal(jax.random.key(1), (B, T, D))
+    params = cell.init(jax.random.key(0), D)
+    got, want = (jaxrnn.dynamic_rnn(c, params, inputs)[0] for c in (cell, jaxrnn.GRUCell(4)))
+    np.testing.assert_array_equal(got, 2 * want)
+
+
+def test_chunks_of_padding_are_not_run_for_any_example_of_a_batch():
+    """Under `jax.vmap` over lengths one loop serves all, up to the longest of them, and nothing is selected."""
+    cell, inputs = jaxrnn.BasicRNNCell(4), jnp.ones((B, 64, D))
+    params = cell.init(jax.random.key(0), D)
+    run = jax.vmap(lambda lengths: jaxrnn.dynamic_rnn(cell, params, inputs, sequence_length=lengths, chunk_size=4)[0])
+    lengths = jnp.array([[3, 0], [9, 1]])
+    np.testing.assert_array_equal(run(lengths)[1], jaxrnn.dynamic_rnn(cell, params, inputs, sequence_length=lengths[1])[0])
+    text = str(jax.make_jaxpr(run)(lengths))
+    assert "while[" in text and "reduce_or" not in text
