@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from jaxrnn import check
 from jaxrnn.chunk import chunk_of_four
+from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import StepKey
 
 Params = Any  # a nested dict of arrays
@@ -113,7 +114,7 @@ class RNNCell:
           TypeError, ValueError: if params, inputs or state are not this cell's.
         """
         check.step(self, params, inputs, state)
-        return self.update(params, self.project(params, inputs), self.recur(params, state), state)
+        return jit_by_value(_step, self, static=("cell",))(params, inputs, state, cell=self)
 
     def update(self, params: Params, z: Any, r: Any, state: State) -> tuple[Any, State]:
         """A step, from its projected inputs and its recurrent product."""
@@ -130,6 +131,10 @@ class RNNCell:
     def check_inputs(self, inputs: Any) -> Any:
         """The input size that `inputs` of one step have; an error if they are not what this cell reads."""
         return check.features(self, inputs)
+
+
+def _step(params, inputs, state, cell):
+    return cell.update(params, cell.project(params, inputs), cell.recur(params, state), state)
 
 
 def _cast(tree: Any, dtype: Any) -> Any:

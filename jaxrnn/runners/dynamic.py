@@ -8,9 +8,9 @@ import jax
 from jax.typing import ArrayLike
 
 from jaxrnn import check
+from jaxrnn.jit import jit_by_value
 from jaxrnn.memory.modes import MODES, Mode
 from jaxrnn.memory.plan import Plan
-from jaxrnn.runners.jit import jit_by_value
 from jaxrnn.runners.loop import run
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.ways import way_to_run

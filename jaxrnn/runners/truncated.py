@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 
 from jaxrnn import check
 from jaxrnn.chunk import chunk_body
+from jaxrnn.jit import jit_by_value
 from jaxrnn.memory.blocks import default_chunk_size, scan_chunks
 from jaxrnn.memory.modes import MODES, Mode, resolve
-from jaxrnn.runners.jit import jit_by_value
 from jaxrnn.runners.loop import swap_batch_and_time
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.proof import proven

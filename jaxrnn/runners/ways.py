@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
+from jaxrnn.jit import is_value
 from jaxrnn.memory.blocks import blocks, default_chunk_size
 from jaxrnn.memory.host import on_host, to_device, to_host
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode, recursive, resolve
 from jaxrnn.memory.plan import Plan, first_within
-from jaxrnn.runners.jit import is_value
 from jaxrnn.runners.loop import run
 from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.proof import offload_fails, proven
