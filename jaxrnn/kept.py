@@ -23,24 +23,25 @@ class Gates:
     `jax.linearize` gives the gates' values and their derivative as a pytree of arrays. Among these, `kept` (leaves
     `[K, B, ...]`) has every distinct one once. Those that are parameters or the state itself are not kept again, and those
     that come from the parameters alone (a slice of the weights, say) are made again: K copies of weights would be large.
-    A whole run keeps them in arrays over all T steps, which a loop reads in place: `places` `[K]` says where.
+    A whole run has some of them in arrays over all T steps, which a loop reads in place: `places` `[K]` says where.
     """
 
     kept: list[jax.Array]
     rebuild: Callable  # (params, state, one step's kept) -> (g, (dz, dr, dstate) -> dg)
-    whole: list[jax.Array] | None = None
+    whole: list[jax.Array | None] | None = None  # for each of kept
     places: jax.Array | None = None
 
     @property
-    def items(self) -> Any:
+    def items(self) -> list[jax.Array]:
         """What a loop over the steps slices."""
-        return self.kept if self.whole is None else self.places
+        whole = self.whole or [None] * len(self.kept)
+        return [kept if w is None else self.places for kept, w in zip(self.kept, whole, strict=True)]
 
-    def at(self, params: Any, state: Any, item: Any) -> tuple[Any, Callable]:
+    def at(self, params: Any, state: Any, items: list[jax.Array]) -> tuple[Any, Callable]:
         """`(g, (dz, dr, dstate) -> dg)` at one step of the loop."""
-        if self.whole is not None:
-            item = [lax.dynamic_index_in_dim(leaf, item, keepdims=False) for leaf in self.whole]
-        return self.rebuild(params, state, item)
+        whole = self.whole or [None] * len(items)
+        read = lambda w, item: item if w is None else lax.dynamic_index_in_dim(w, item, keepdims=False)
+        return self.rebuild(params, state, [read(w, item) for w, item in zip(whole, items, strict=True)])
 
 
 def linearize_gates(cell, params, z, r, state) -> Gates:

@@ -1,4 +1,4 @@
-"""What tracing a function shows of it: what depends on what, and what is only added."""
+"""What tracing a function shows of it: what depends on what, what is only added, what is the same."""
 
 from __future__ import annotations
 
@@ -36,3 +36,10 @@ def sums(f: Callable, a: Any, b: Any, *rest: Any) -> Iterator[tuple[int, int]]:
         adding = users(x)
         if len(adding) == 1 and adding == users(y) and adding[0].primitive.name == "add" and x.aval == y.aval:
             yield i, j
+
+
+def same_results(f: Callable, *args: Any) -> list[int | None]:
+    """For each leaf of b, where `a, b = f(*args)`, the number of the leaf of a that is the very same array, if one is."""
+    closed, (a, _) = jax.make_jaxpr(f, return_shape=True)(*args)
+    results, count = closed.jaxpr.outvars, len(jax.tree.leaves(a))
+    return [next((i for i in range(count) if results[i] is b), None) for b in results[count:]]

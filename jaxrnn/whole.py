@@ -35,6 +35,7 @@ from jaxrnn.lengths import Steps, enter, leave, valid_steps, zero_padding
 from jaxrnn.memory.blocks import scan_chunks
 from jaxrnn.memory.modes import Mode
 from jaxrnn.tangents import Live, add_tangents, over_time, tangent_of
+from jaxrnn.traced import same_results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +81,17 @@ class Reads(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """What is kept: the state that each chunk starts from, leaves `[N, B, ...]`, and the gates of all steps, `[T, ...]`."""
+    """What is kept.
+
+    Attributes:
+      starts: the state that each chunk starts from, leaves `[N, B, ...]`.
+      gates: those of all steps `[T, ...]`, but those that are outputs.
+      outputs: the run's, if gates are among them.
+    """
 
     starts: Any
     gates: list[jax.Array]
+    outputs: Any
 
 
 def run_in_place(
@@ -156,15 +164,18 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
     """Runs, and keeps for the backward pass what it needs, if `keeps`."""
     cell, params, sequence = run.cell, reads.params, run.sequence
 
+    keeps_gates = keeps and run.keep_gates
+    in_output = _gates_in_output(run, reads) if keeps_gates else []
+
     def step(z, state):
         r = cell.recur(params, state)
-        if not (keeps and run.keep_gates):
+        if not keeps_gates:
             return *cell.update(params, z, r, state), []
-        gates = linearize_gates(cell, params, z, r, state)
-        return *cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state), gates.kept
+        output, new, gates = _step_with_gates(cell, params, z, r, state)
+        return output, new, [leaf for leaf, i in zip(gates.kept, in_output, strict=True) if i is None]
 
     def one_chunk(chunk, carry):
-        start, outputs, tape = carry
+        start, outputs, starts, gates = carry
         xs, steps = reads.chunk(chunk)
 
         def one_step(carry, item):
@@ -175,16 +186,17 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
             return (leave(now, state, new), put(gates, kept, t)), output
 
         items = chunk.times, over_time(cell.project)(params, xs), steps.varying
-        (state, gates), ys = lax.scan(one_step, (start, tape.gates), items)
-        starts = put(tape.starts, start, chunk.number) if keeps else ()
-        return state, chunk.write(outputs, zero_padding(steps.valid, ys)), Tape(starts, gates)
+        (state, gates), ys = lax.scan(one_step, (start, gates), items)
+        starts = put(starts, start, chunk.number) if keeps else starts
+        return state, chunk.write(outputs, zero_padding(steps.valid, ys)), starts, gates
 
     x = sequence.step(reads.inputs)
     output, _, kept = jax.eval_shape(lambda x, state: step(cell.project(params, x), state), x, reads.state)
     starts = jax.tree.map(lambda leaf: zeros_of(leaf, sequence.chunks), reads.state if keeps else ())
-    tape = Tape(starts, [zeros_of(leaf, sequence.time) for leaf in kept])
-    state, outputs, tape = sequence.loop(one_chunk, (reads.state, sequence.zeros(output), tape), reads.longest)
-    return (outputs, state), tape
+    gates = [zeros_of(leaf, sequence.time) for leaf in kept]
+    carry = reads.state, sequence.zeros(output), starts, gates
+    state, outputs, starts, gates = sequence.loop(one_chunk, carry, reads.longest)
+    return (outputs, state), Tape(starts, gates, None if set(in_output) <= {None} else outputs)
 
 
 def _backward(run: Run, reads: Reads, tape: Tape, live: Live, ct_outputs: Any, ct_state: Any) -> Reads:
@@ -216,25 +228,44 @@ def _backward(run: Run, reads: Reads, tape: Tape, live: Live, ct_outputs: Any, c
 def _reader(run: Run, reads: Reads, tape: Tape) -> Callable:
     """`(chunk, steps, z) -> (states, gates)`: the states that a chunk's steps start from, and the gates, `[K, B, ...]`."""
     cell, params = run.cell, reads.params
-    rebuild = _rebuild(cell, params, run.sequence.step(reads.inputs), reads.state)
+    if not run.keep_gates:
+        return lambda chunk, steps, z: keep(cell, params, z, at(tape.starts, chunk.number), steps)[1:]
+    in_output, rebuild = _gates_in_output(run, reads), _rebuild(run, reads)
+    rest = iter(tape.gates)
+    whole = [next(rest) if i is None else None for i in in_output]
 
     def states_and_gates(chunk, steps, z):
-        start = at(tape.starts, chunk.number)
-        if not run.keep_gates:
-            return keep(cell, params, z, start, steps)[1:]
-        gates = Gates(chunk.cut(tape.gates), rebuild, tape.gates, chunk.times)
-        return states_from_gates(cell, params, start, steps, gates), gates
+        ys = jax.tree.leaves(chunk.read(tape.outputs))
+        kept = [chunk.cut(leaf) if i is None else ys[i] for leaf, i in zip(whole, in_output, strict=True)]
+        gates = Gates(kept, rebuild, whole, chunk.times)
+        return states_from_gates(cell, params, at(tape.starts, chunk.number), steps, gates), gates
 
     return states_and_gates
 
 
-def _rebuild(cell, params, x, state):
+def _step_with_gates(cell, params, z, r, state):
+    gates = linearize_gates(cell, params, z, r, state)
+    return *cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state), gates
+
+
+def _gates_in_output(run: Run, reads: Reads) -> list[int | None]:
+    """For each of the kept gates, the number of the output that it is, as the hidden state of a simple cell is its gate."""
+
+    def step(x, state):
+        z, r = run.cell.project(reads.params, x), run.cell.recur(reads.params, state)
+        output, _, gates = _step_with_gates(run.cell, reads.params, z, r, state)
+        return output, gates.kept
+
+    return same_results(step, run.sequence.step(reads.inputs), reads.state)
+
+
+def _rebuild(run: Run, reads: Reads) -> Callable:
     """How the gates are made of what is kept, which the forward pass knew and the arrays do not say."""
     rebuild = []
 
-    def trace(x, state):
-        gates = linearize_gates(cell, params, cell.project(params, x), cell.recur(params, state), state)
-        rebuild.append(gates.rebuild)
+    def step(x, state):
+        z, r = run.cell.project(reads.params, x), run.cell.recur(reads.params, state)
+        rebuild.append(linearize_gates(run.cell, reads.params, z, r, state).rebuild)
 
-    jax.eval_shape(trace, x, state)
+    jax.eval_shape(step, run.sequence.step(reads.inputs), reads.state)
     return rebuild[0]

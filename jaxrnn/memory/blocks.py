@@ -31,8 +31,8 @@ def default_chunk_size(time: int, batch: int, mode: Mode) -> int:
 
     About 512 rows give a matrix product that runs near the machine's full rate (on CPU; more steps gain nothing), and a
     chunk of at most 128 steps keeps its own temporaries small beside a long sequence. What is saved anyway and has no more
-    than four times the rows is one chunk: a loop of a few costs some 5 % of so short a run. With several levels a chunk is no longer
-    than a block, or its temporaries would be most of the memory.
+    than four times the rows is one chunk: a loop of a few costs some 5 % of so short a run. With several levels a chunk is
+    no longer than a block, or its temporaries would be most of the memory.
     """
     rows = 2048 if mode.name == "save" and time * batch <= 2048 else 512
     aim = min(max(math.ceil(rows / max(batch, 1)), 4), 128)
