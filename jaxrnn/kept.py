@@ -32,12 +32,12 @@ class Gates:
     places: jax.Array | None = None
 
     @property
-    def items(self) -> list[jax.Array]:
+    def items(self) -> list[Any]:
         """What a loop over the steps slices."""
         whole = self.whole or [None] * len(self.kept)
         return [kept if w is None else self.places for kept, w in zip(self.kept, whole, strict=True)]
 
-    def at(self, params: Any, state: Any, items: list[jax.Array]) -> tuple[Any, Callable]:
+    def at(self, params: Any, state: Any, items: list[Any]) -> tuple[Any, Callable]:
         """`(g, (dz, dr, dstate) -> dg)` at one step of the loop."""
         whole = self.whole or [None] * len(items)
         read = lambda w, item: item if w is None else lax.dynamic_index_in_dim(w, item, keepdims=False)

@@ -77,7 +77,11 @@ class Live:
     def fill(self, leaves: list) -> Any:
         """The tree with `leaves` in the places of the live ones and a `SymbolicZero` in the others."""
         rest = iter(leaves)
-        return self.tree.unflatten([next(rest) if live else SymbolicZero(None) for live in self.mask])
+        return self.tree.unflatten([next(rest) if live else _ZERO for live in self.mask])
+
+
+_NO_TYPE: Any = None
+_ZERO = SymbolicZero(_NO_TYPE)
 
 
 def _is_zero(tangent: Any) -> bool:

@@ -128,8 +128,9 @@ def _whole_run(run: Run, reads: Reads) -> tuple[Any, Any]:
 
 @functools.partial(_whole_run.defjvp, symbolic_zeros=True)
 def _whole_run_jvp(run, primals, tangents):
-    out, tape = _taped_run(run, *primals)
-    return out, _tangent(run, *primals, tape, *tangents)
+    (reads,), (dreads,) = primals, tangents
+    out, tape = _taped_run(run, reads)
+    return out, _tangent(run, reads, tape, dreads)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -140,8 +141,9 @@ def _taped_run(run: Run, reads: Reads) -> tuple[Any, Tape]:
 @functools.partial(_taped_run.defjvp, symbolic_zeros=True)
 def _taped_run_jvp(run, primals, tangents):
     # The tape has no tangent: derivatives of the derivative are those of `_plain`, which does not read it.
-    out, tape = _taped_run(run, *primals)
-    return (out, tape), (_tangent(run, *primals, tape, *tangents), jax.tree.map(jnp.zeros_like, tape))
+    (reads,), (dreads,) = primals, tangents
+    out, tape = _taped_run(run, reads)
+    return (out, tape), (_tangent(run, reads, tape, dreads), jax.tree.map(jnp.zeros_like, tape))
 
 
 def _tangent(run: Run, reads: Reads, tape: Tape, dreads: Reads) -> Any:
@@ -211,7 +213,8 @@ def _backward(run: Run, reads: Reads, tape: Tape, live: Live, ct_outputs: Any, c
         ct_params, ct_inputs, ct_state, ct_start = carry
         xs, steps = reads.chunk(chunk)
         z = over_time(cell.project)(params, xs)
-        derivative = Derivative(cell, params, xs, z, *states_and_gates(chunk, steps, z), steps, recur)
+        states, gates = states_and_gates(chunk, steps, z)
+        derivative = Derivative(cell, params, xs, z, states, gates, steps, recur)
         ct_ys = zero_padding(steps.valid, chunk.read(ct_outputs))
         (more, ct_xs), ct_state, ct_start = derivative.backward(live_params, live_inputs, ct_ys, ct_state, ct_start)
         ct_inputs = chunk.write(ct_inputs, zero_padding(steps.valid, ct_xs))

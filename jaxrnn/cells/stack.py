@@ -48,7 +48,7 @@ class MultiRNNCell(RNNCell):
         object.__setattr__(self, "cells", tuple(self.cells))
 
     @property
-    def inner_cells(self) -> tuple:
+    def inner_cells(self) -> Sequence[Any]:
         return self.cells
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
+import jax.core
 import numpy as np
 
 from jaxrnn.check.basics import at_least, by_path, describe
@@ -23,7 +23,7 @@ def known_lengths(sequence_length: Any, time: Any) -> np.ndarray:
     vector = np.asarray(sequence_length)
     if vector.ndim != 1:
         raise ValueError(f"sequence_length must be a vector [B], got {describe(vector)}.")
-    return np.asarray(lengths(vector if vector.size else vector.astype(np.int32), len(vector), time))
+    return np.asarray(lengths(vector if vector.size else vector.astype(np.int32), len(vector), int(time)))
 
 
 def packed_steps(lengths: np.ndarray, steps: Any) -> int:

@@ -59,10 +59,11 @@ def _run_in_place(problem, state, mode, chunk_size):
         start=None if problem.resets is None else state,
         whole=functools.partial(run_in_place, sequence, mode, lengths),
     )
-    valid = None if lengths is None or is_fused(problem.cell) else valid_steps(lengths)(times)
-    inputs = zero_padding(valid, swap(problem.inputs))
+    valid = None if is_fused(problem.cell) else valid_steps(lengths)
+    mask = None if valid is None else valid(times)
+    inputs = zero_padding(mask, swap(problem.inputs))
     outputs, state = run_chunk(problem.cell, problem.params, inputs, state, steps)
-    return swap(zero_padding(valid, outputs)), state
+    return swap(zero_padding(mask, outputs)), state
 
 
 def _scan(problem, state, mode, chunk_size, rows):
