@@ -114,17 +114,17 @@ def chunk_body(
     valid: Callable | None = None,
     reverse: bool = False,
 ) -> Callable:
-    """`(state, (t, inputs, resets, drop)) -> (state, outputs)` for one chunk, leaves `[K, ...]`; resets, drop may be None.
+    """`(state, (t, inputs, resets)) -> (state, outputs)` for one chunk, leaves `[K, ...]`; resets may be None.
 
     `valid` says of times `[K]` which steps `[K, B]` are no padding; None is all.
     """
     flip = (lambda tree: jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)) if reverse else (lambda tree: tree)
 
     def run(state, chunk):
-        time, inputs, resets, drop = flip(chunk)
+        time, inputs, resets = flip(chunk)
         mask = None if valid is None else valid(time)
         step_key = None if key is None else jax.vmap(fold_in, (None, 0))(key, time)
-        steps = Steps(mask, drop=drop, step_key=step_key, run_key=key, keep=mode.keep).resetting(resets, initial_state)
+        steps = Steps(mask, step_key=step_key, run_key=key, keep=mode.keep).resetting(resets, initial_state)
         outputs, state = run_chunk(cell, params, zero_padding(mask, inputs), state, steps)
         return state, flip(zero_padding(mask, outputs))
 

@@ -58,14 +58,13 @@ class Run:
 
 
 class Reads(NamedTuple):
-    """What a run reads: inputs and resets as the sequence has them, drop `[T, ...]`, state `[B, ...]`, lengths `[B]`."""
+    """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`."""
 
     params: Any
     inputs: Any
     state: Any
     lengths: jax.Array | None
     resets: jax.Array | None
-    drop: Any
 
     @property
     def longest(self) -> jax.Array | None:
@@ -75,8 +74,7 @@ class Reads(NamedTuple):
     def chunk(self, chunk: Chunk) -> tuple[Any, Steps]:
         """The inputs of a chunk, zeros in the padding, and its steps."""
         valid = valid_steps(self.lengths)
-        steps = Steps(None if valid is None else valid(chunk.times), drop=chunk.cut(self.drop))
-        steps = steps.resetting(chunk.read(self.resets), self.state)
+        steps = Steps(None if valid is None else valid(chunk.times)).resetting(chunk.read(self.resets), self.state)
         return zero_padding(steps.valid, chunk.read(self.inputs)), steps
 
 
@@ -98,7 +96,7 @@ def run_in_place(
     sequence: Sequence, mode: Mode, lengths: jax.Array | None, cell: Any, params: Any, xs: Any, state: Any, steps: Steps
 ) -> tuple[Any, Any]:
     """`(outputs, state)` of a cell in four functions over all T steps, which start from `state` and go back to it."""
-    run, reads = Run(cell, sequence, mode), Reads(params, xs, state, lengths, steps.reset, steps.drop)
+    run, reads = Run(cell, sequence, mode), Reads(params, xs, state, lengths, steps.reset)
     return _whole_run(run, reads) if _fits(run, reads) else _plain(run, reads)
 
 
@@ -114,7 +112,7 @@ def _plain(run: Run, reads: Reads) -> tuple[Any, Any]:
     """The run as a scan over chunks, which JAX can differentiate in any mode."""
     sequence = run.sequence
     time_major = lambda tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, sequence.axis, 0), tree)
-    xs = jnp.arange(sequence.time, dtype=jnp.int32), time_major(reads.inputs), time_major(reads.resets), reads.drop
+    xs = jnp.arange(sequence.time, dtype=jnp.int32), time_major(reads.inputs), time_major(reads.resets)
     body = chunk_body(run.cell, reads.params, reads.state, None, run.mode, valid_steps(reads.lengths), sequence.reverse)
     state, outputs = scan_chunks(body, reads.state, xs, sequence.chunk_size, run.mode, sequence.reverse)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, sequence.axis), outputs), state

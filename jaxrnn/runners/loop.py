@@ -13,7 +13,6 @@ from jax import lax
 from jaxrnn import check
 from jaxrnn.chunk import chunk_body, fused_throughout, is_fused, run_chunk
 from jaxrnn.inplace import Sequence
-from jaxrnn.keys import fold_in
 from jaxrnn.lengths import Steps, valid_steps, zero_padding
 from jaxrnn.memory.blocks import scan_chunks
 from jaxrnn.memory.modes import Mode
@@ -39,23 +38,25 @@ def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Any, Any]:
 
 
 def _in_place(problem: Problem, mode: Mode) -> bool:
-    """Whether this is done in arrays written in place. To compute a stack again one needs none of its layers' outputs, so
-    that is done chunk by chunk."""
+    """Whether this is done in arrays written in place.
+
+    Cells made of others are run chunk by chunk where that keeps less: to compute a stack again one needs none of its
+    layers' outputs, and masks are drawn again too.
+    """
     possible = mode.in_place and not problem.streamed and 0 not in problem.time_and_batch
-    return possible and (is_fused(problem.cell) or (mode.name == "save" and fused_throughout(problem.cell)))
+    composed = fused_throughout(problem.cell) and mode.name == "save" and problem.key is None
+    return possible and (is_fused(problem.cell) or composed)
 
 
 def _run_in_place(problem, state, mode, chunk_size):
     """The run as one chunk of T steps, in which every cell in four functions runs in place."""
-    time, lengths, key = problem.time_and_batch[0], problem.sequence_length, problem.key
+    time, lengths = problem.time_and_batch[0], problem.sequence_length
     times, batch_major = jnp.arange(time, dtype=jnp.int32), not problem.time_major
     turn = batch_major and not is_fused(problem.cell)  # such a cell alone reads the inputs as they lie
     swap = swap_batch_and_time if turn else lambda tree: tree
     sequence = Sequence(time, min(chunk_size, time), int(batch_major and not turn), problem.reverse)
     steps = Steps(
         reset=swap(problem.resets),
-        step_key=None if key is None else jax.vmap(fold_in, (None, 0))(key, times),
-        run_key=key,
         start=None if problem.resets is None else state,
         whole=functools.partial(run_in_place, sequence, mode, lengths),
     )
@@ -74,7 +75,7 @@ def _scan(problem, state, mode, chunk_size, rows):
     if lengths is not None and mode.skip:
         body = _skip_from(jnp.max(lengths, initial=0), body, rows)
     time = jnp.arange(problem.time_and_batch[0], dtype=jnp.int32)
-    xs = (time, inputs, swap(problem.resets), None)
+    xs = (time, inputs, swap(problem.resets))
     state, outputs = scan_chunks(body, state, xs, chunk_size, mode, problem.reverse, problem.streamed)
     return swap(outputs), state
 

@@ -151,7 +151,7 @@ def _run(piece, stream, k1, k2, mode, chunk_size):
     def window(stream, xs):
         inputs, resets = _concatenate((stream.inputs, stream.resets), xs)  # k2 steps
         time = stream.time - (k2 - k1) + jnp.arange(k2, dtype=jnp.int32)
-        xs = (time, inputs, resets, None)
+        xs = (time, inputs, resets)
         start = lax.stop_gradient(stream.start)
         if begins:  # windows that reach back to the beginning have a gradient with respect to the initial state
             start = jax.tree.map(lambda i, s: jnp.where(stream.time <= k2 - k1, i, s), initial, start)
