@@ -71,7 +71,7 @@ class DropoutWrapper(Wrapper):
         return self._dropped(outputs, self.output_keep_prob, key, _OUTPUT)
 
     def drop(self, state, key):
-        if key is None or self.state_keep_prob == 1:
+        if self.state_keep_prob == 1:
             return None
         is_lstm = lambda part: isinstance(part, LSTMStateTuple)
         wanted = jax.tree.map(self.dropout_state_filter_visitor, state, is_leaf=is_lstm)

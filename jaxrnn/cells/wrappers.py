@@ -45,8 +45,8 @@ class Wrapper(RNNCell):
         """The outputs, from the inner cell's."""
         return outputs
 
-    def drop(self, state: Any, key: StepKey | None) -> Any | None:
-        """Factors for the inner cell's new state, which looks like `state`; None for no change."""
+    def drop(self, state: Any, key: StepKey) -> Any | None:
+        """Factors for the inner cell's new state, which looks like `state`; None for no change. Called if there is a key."""
         return None
 
     @property
@@ -72,11 +72,12 @@ class Wrapper(RNNCell):
         inner = self.before(params, inputs, key)
         outputs, new = call_cell(self.cell, self._inner(params), inner, state, fold_step(key, 0))
         outputs = self.after(params, inputs, outputs, key)
-        return outputs, Steps(drop=self.drop(state, key)).dropped(new)
+        return outputs, Steps(drop=None if key is None else self.drop(state, key)).dropped(new)
 
     def chunk(self, params, xs, state, steps):
         inner = _over_time(lambda x, key: self.before(params, x, key), steps)(xs)
-        inner_steps = steps.fold_in(0).also_drop(_over_time(lambda key: self.drop(state, key), steps)())
+        drop = None if steps.key is None else _over_time(lambda key: self.drop(state, key), steps)()
+        inner_steps = steps.fold_in(0).also_drop(drop)
         outputs, state = run_chunk(self.cell, self._inner(params), inner, state, inner_steps)
         # What follows may need them in the backward pass: keep them rather than run the inner cell again.
         outputs = named(outputs, OUTPUTS)
@@ -89,7 +90,7 @@ class Wrapper(RNNCell):
 def _over_time(f: Callable, steps: Steps) -> Callable:
     """`f(..., key)` for all steps of a chunk at once."""
     if steps.key is None:
-        return lambda *args: jax.vmap(lambda args: f(*args, None))(args) if args else f(None)
+        return lambda *args: jax.vmap(lambda args: f(*args, None))(args)
     run, step_keys = steps.key
     return lambda *args: jax.vmap(lambda args, step: f(*args, StepKey(run, step)))(args, step_keys)
 
