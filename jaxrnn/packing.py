@@ -66,11 +66,11 @@ class Packing:
     def _packed(self, leaf):
         if 0 in leaf.shape[:2]:
             return jnp.zeros((*self.resets.shape, *leaf.shape[2:]), leaf.dtype)
-        used = jnp.arange(self.resets.shape[1])[None] < self.sequence_length[:, None]
+        used = jnp.arange(self.resets.shape[1], dtype=jnp.int32)[None] < self.sequence_length[:, None]
         return zero_padding(used, leaf[self.sequence, self.step])
 
     def _unpacked(self, leaf):
-        times = jnp.arange(self.time)[None]
+        times = jnp.arange(self.time, dtype=jnp.int32)[None]
         steps = jnp.minimum(self.first[:, None] + times, self.resets.shape[1] - 1)
         return zero_padding(times < self.lengths[:, None], leaf[self.row[:, None], steps])
 

@@ -33,7 +33,7 @@ from jaxrnn.inplace import Chunk, Sequence, at, longest_of, put, zeros_of
 from jaxrnn.kept import Gates, keep, linearize_gates, states_from_gates
 from jaxrnn.lengths import Steps, enter, leave, valid_steps, zero_padding
 from jaxrnn.memory.blocks import scan_chunks
-from jaxrnn.memory.modes import Mode
+from jaxrnn.memory.modes import SAVE, Mode
 from jaxrnn.tangents import Live, add_tangents, over_time, tangent_of
 from jaxrnn.traced import same_results
 
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def keep_gates(self) -> bool:
-        return self.mode.name == "save"
+        return self.mode == SAVE
 
 
 class Reads(NamedTuple):
@@ -146,15 +146,18 @@ def _taped_run_jvp(run, primals, tangents):
 
 def _tangent(run: Run, reads: Reads, tape: Tape, dreads: Reads) -> Any:
     """The tangent of the run's results: linear in those of `dreads` that are not zero throughout."""
-    live = Live.of(dreads)
+    live = [Live.of(part) for part in dreads]
 
     def plain(linear):
-        return tangent_of(functools.partial(_plain, run), (reads,), (live.fill(linear),))
+        dreads = Reads(*(part.fill(leaves) for part, leaves in zip(live, linear, strict=True)))
+        return tangent_of(functools.partial(_plain, run), (reads,), (dreads,))
 
     def transpose(cotangents):
-        return live.leaves(_backward(run, reads, tape, live, *cotangents))
+        live_params, live_inputs, live_state, *_ = live
+        ct_params, ct_inputs, ct_state = _backward(run, reads, tape, live_params, live_inputs, *cotangents)
+        return [ct_params, ct_inputs, live_state.leaves(ct_state), [], []]
 
-    return transposable.apply(plain, transpose, live.leaves(dreads))
+    return transposable.apply(plain, transpose, [part.leaves(d) for part, d in zip(live, dreads, strict=True)])
 
 
 # ---- the two passes
@@ -165,7 +168,7 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
     cell, params, sequence = run.cell, reads.params, run.sequence
 
     keeps_gates = keeps and run.keep_gates
-    in_output = _gates_in_output(run, reads) if keeps_gates else []
+    in_output = _gates_of(run, reads)[0] if keeps_gates else []
 
     def step(z, state):
         r = cell.recur(params, state)
@@ -199,11 +202,11 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
     return (outputs, state), Tape(starts, gates, None if set(in_output) <= {None} else outputs)
 
 
-def _backward(run: Run, reads: Reads, tape: Tape, live: Live, ct_outputs: Any, ct_state: Any) -> Reads:
-    """The cotangents of what was read."""
+def _backward(
+    run: Run, reads: Reads, tape: Tape, live_params: Live, live_inputs: Live, ct_outputs: Any, ct_state: Any
+) -> tuple[list, list, Any]:
+    """The cotangents of the live leaves of params and inputs, and of the initial state."""
     cell, params = run.cell, reads.params
-    live_reads = live.fill([True] * sum(live.mask))
-    live_params, live_inputs = Live.of(live_reads.params), Live.of(live_reads.inputs)
     states_and_gates = _reader(run, reads, tape)
     recur = recur_tangent(cell, params, jax.tree.leaves(reads.state)[0].shape[0])
 
@@ -222,8 +225,7 @@ def _backward(run: Run, reads: Reads, tape: Tape, live: Live, ct_outputs: Any, c
     ct_start = None if reads.resets is None else jax.tree.map(jnp.zeros_like, reads.state)
     carry = zeros(live_params.leaves(params)), zeros(live_inputs.leaves(reads.inputs)), ct_state, ct_start
     ct_params, ct_inputs, ct_state, ct_start = run.sequence.loop(one_chunk, carry, reads.longest, backward=True)
-    state = add_tangents(ct_state, ct_start)
-    return reads._replace(params=live_params.fill(ct_params), inputs=live_inputs.fill(ct_inputs), state=state)
+    return ct_params, ct_inputs, add_tangents(ct_state, ct_start)
 
 
 def _reader(run: Run, reads: Reads, tape: Tape) -> Callable:
@@ -231,7 +233,7 @@ def _reader(run: Run, reads: Reads, tape: Tape) -> Callable:
     cell, params = run.cell, reads.params
     if not run.keep_gates:
         return lambda chunk, steps, z: keep(cell, params, z, at(tape.starts, chunk.number), steps)[1:]
-    in_output, rebuild = _gates_in_output(run, reads), _rebuild(run, reads)
+    in_output, rebuild = _gates_of(run, reads)
     rest = iter(tape.gates)
     whole = [next(rest) if i is None else None for i in in_output]
 
@@ -249,24 +251,18 @@ def _step_with_gates(cell, params, z, r, state):
     return *cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state), gates
 
 
-def _gates_in_output(run: Run, reads: Reads) -> list[int | None]:
-    """For each of the kept gates, the number of the output that it is, as the hidden state of a simple cell is its gate."""
+def _gates_of(run: Run, reads: Reads) -> tuple[list[int | None], Callable]:
+    """What tracing a step tells of its gates, and the arrays do not.
 
-    def step(x, state):
-        z, r = run.cell.project(reads.params, x), run.cell.recur(reads.params, state)
-        output, _, gates = _step_with_gates(run.cell, reads.params, z, r, state)
-        return output, gates.kept
-
-    return same_results(step, run.sequence.step(reads.inputs), reads.state)
-
-
-def _rebuild(run: Run, reads: Reads) -> Callable:
-    """How the gates are made of what is kept, which the forward pass knew and the arrays do not say."""
+    For each of the kept ones the number of the output that it is, as the hidden state of a simple cell is its gate; and how the
+    gates are made of what is kept.
+    """
     rebuild = []
 
     def step(x, state):
         z, r = run.cell.project(reads.params, x), run.cell.recur(reads.params, state)
-        rebuild.append(linearize_gates(run.cell, reads.params, z, r, state).rebuild)
+        output, _, gates = _step_with_gates(run.cell, reads.params, z, r, state)
+        rebuild.append(gates.rebuild)
+        return output, gates.kept
 
-    jax.eval_shape(step, run.sequence.step(reads.inputs), reads.state)
-    return rebuild[0]
+    return same_results(step, run.sequence.step(reads.inputs), reads.state), rebuild[0]

@@ -1,5 +1,7 @@
 """The engine against plain autodiff of the same cell, where a batch is large enough for the forms that run fastest."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,6 +68,8 @@ def test_a_recurrent_product_keeps_its_precision(one_device):
 
     cell = Precise(5)
     params, inputs = cell.init(jax.random.key(0), D), jnp.ones((B, T, D))
-    jaxpr = jax.make_jaxpr(jax.grad(lambda p: jaxrnn.dynamic_rnn(cell, p, inputs)[0].sum()))(params)
-    highest = [line for line in str(jaxpr).splitlines() if "precision=(" in line or "Precision.HIGHEST" in line]
-    assert len(highest) >= 3  # forward, backward, and for the weights
+    lowered = jax.jit(jax.grad(lambda p: jaxrnn.dynamic_rnn(cell, p, inputs)[0].sum())).lower(params).as_text()
+    products = [line for line in lowered.splitlines() if "dot_general" in line and "tensor<5x5xf32>" in line]
+    forms = {re.search(r"contracting_dims = (\S+ x \S+),", line)[1] for line in products}
+    assert forms == {"[1] x [0]", "[1] x [1]", "[0] x [0]"}  # forward, backward, and for the weights
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)

@@ -111,15 +111,29 @@ def test_any_chunk_size(chunk_size, x64):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_chunks_past_the_longest_row_are_not_run(reverse):
+@pytest.mark.parametrize("form", ["a function", "four functions"])
+def test_chunks_past_the_longest_row_are_not_run(form, reverse):
     ran = []
 
-    def cell(params, inputs, state):
+    def function(params, inputs, state):
         jax.debug.callback(lambda: ran.append(1))
         return state, state + inputs
 
+    class Counted(jaxrnn.BasicRNNCell):
+        def recur(self, params, state):
+            jax.debug.callback(lambda: ran.append(1))
+            return super().recur(params, state)
+
+    cell = {"a function": function, "four functions": Counted(1)}[form]
+    params = {} if cell is function else cell.init(jax.random.key(0), 1)
     run = lambda lengths: jaxrnn.dynamic_rnn(
-        cell, {}, jnp.ones((2, 12, 1)), initial_state=jnp.zeros((2, 1)), sequence_length=lengths, chunk_size=3, reverse=reverse
+        cell,
+        params,
+        jnp.ones((2, 12, 1)),
+        initial_state=jnp.zeros((2, 1)),
+        sequence_length=lengths,
+        chunk_size=3,
+        reverse=reverse,
     )
     for lengths, steps in (([4, 2], 6), ([0, 0], 0), ([12, 1], 12)):
         ran.clear()

@@ -80,24 +80,27 @@ STACK = jaxrnn.MultiRNNCell(
 )
 
 
-def test_a_stack_of_wrappers(x64):
+@pytest.mark.parametrize(("time_major", "reverse"), [(False, True), (True, False)])
+def test_a_stack_of_wrappers(x64, time_major, reverse):
     """Layer by layer over the whole sequence, chunk by chunk through the whole stack: the same numbers."""
     params = STACK.init(jax.random.key(0), D, jnp.float64)
     inputs = jax.random.normal(jax.random.key(1), (B, T, D), jnp.float64).at[1, 3:].set(jnp.nan)
     resets = jax.random.bernoulli(jax.random.key(2), 0.3, (B, T))
+    turn = (lambda leaf: jnp.swapaxes(leaf, 0, 1)) if time_major else lambda leaf: leaf
 
     def value(memory, params, inputs):
         out = jaxrnn.dynamic_rnn(
             STACK,
             params,
-            inputs,
+            turn(inputs),
             sequence_length=jnp.array([T, 3]),
-            resets=resets,
-            reverse=True,
+            resets=turn(resets),
+            time_major=time_major,
+            reverse=reverse,
             memory=memory,
             chunk_size=2,
         )
-        return weighted(out)
+        return weighted((turn(out[0]), out[1]))
 
     got, want = (jax.value_and_grad(value, (1, 2))(memory, params, inputs) for memory in ("save", PLAIN))
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-12), got, want)

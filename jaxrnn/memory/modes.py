@@ -28,7 +28,6 @@ class Mode:
       keep: what a chunk of four functions keeps, "gates" or "states".
       levels: scans over chunks, one inside the other; None is as many as the length asks for.
       skip: whether chunks past the longest row are skipped.
-      in_place: whether a cell in four functions runs in arrays written in place (`jaxrnn.whole`).
     """
 
     name: str
@@ -36,13 +35,12 @@ class Mode:
     keep: str = "gates"
     levels: int | None = 1
     skip: bool = True
-    in_place: bool = False
 
 
 _POLICIES = jax.checkpoint_policies
 KEEP_NOTHING = _POLICIES.nothing_saveable
-SAVE = Mode("save", _POLICIES.save_only_these_names(GATES, STATES, OUTPUTS), in_place=True)
-RECOMPUTE = Mode("recompute", KEEP_NOTHING, in_place=True)
+SAVE = Mode("save", _POLICIES.save_only_these_names(GATES, STATES, OUTPUTS))
+RECOMPUTE = Mode("recompute", KEEP_NOTHING)
 OFFLOAD = Mode(
     "offload",
     _POLICIES.save_and_offload_only_these_names(

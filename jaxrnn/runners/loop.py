@@ -15,7 +15,7 @@ from jaxrnn.chunk import chunk_body, fused_throughout, is_fused, run_chunk
 from jaxrnn.inplace import Sequence
 from jaxrnn.lengths import Steps, valid_steps, zero_padding
 from jaxrnn.memory.blocks import scan_chunks
-from jaxrnn.memory.modes import Mode
+from jaxrnn.memory.modes import RECOMPUTE, SAVE, Mode
 from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
@@ -43,9 +43,10 @@ def _in_place(problem: Problem, mode: Mode) -> bool:
     Cells made of others are run chunk by chunk where that keeps less: to compute a stack again one needs none of its
     layers' outputs, and masks are drawn again too.
     """
-    possible = mode.in_place and not problem.streamed and 0 not in problem.time_and_batch
-    composed = fused_throughout(problem.cell) and mode.name == "save" and problem.key is None
-    return possible and (is_fused(problem.cell) or composed)
+    if problem.streamed or 0 in problem.time_and_batch:
+        return False
+    composed = mode == SAVE and problem.key is None and fused_throughout(problem.cell)
+    return composed or (mode in (SAVE, RECOMPUTE) and is_fused(problem.cell))
 
 
 def _run_in_place(problem, state, mode, chunk_size):
