@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +28,52 @@ def reorder(array: Any, have: str, want: str, axis: int = -1) -> Any:
     """The gates' blocks in another order, one letter a gate: `reorder(kernel, "ijfo", "ifjo")`."""
     blocks = dict(zip(have, split(array, len(have), axis), strict=True))
     return join([blocks[gate] for gate in want], axis)
+
+
+def rows_of(kernel: Any, state_size: int) -> dict[str, Any]:
+    """One kernel for the inputs and the state side by side, as two."""
+    return {"kernel": kernel[:-state_size], "recurrent_kernel": kernel[-state_size:]}
+
+
+def one_kernel(params: Weights) -> Any:
+    """The inverse of `rows_of`."""
+    return join([params["kernel"], params["recurrent_kernel"]], axis=0)
+
+
+def fold_biases(inputs: Any, state: Any) -> dict[str, Any]:
+    """A GRU's biases of the inputs' and of the state's product, in the order r, u, n: but for n's they are only added."""
+    gates = 2 * inputs.shape[0] // 3
+    return {"bias": join([inputs[:gates] + state[:gates], inputs[gates:]]), "recurrent_bias": state[gates:]}
+
+
+def two_biases(params: Weights) -> tuple[Any, Any]:
+    """The inverse of `fold_biases`, if the sum is the inputs'."""
+    bias, recurrent_bias = params["bias"], params["recurrent_bias"]
+    gates = bias[: 2 * recurrent_bias.shape[0]]
+    return bias, join([zeros_like(gates), recurrent_bias])
+
+
+def flatten(tree: Any, scope: str = "") -> Weights:
+    """Mappings inside mappings as one, whose names are paths: `{"a": {"b": x}}` as `{"a/b": x}`."""
+    if not isinstance(tree, Mapping):
+        return {scope: tree}
+    return {
+        path: leaf for name, part in tree.items() for path, leaf in flatten(part, f"{scope}/{name}" if scope else name).items()
+    }
+
+
+def nest(weights: Weights) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    tree: dict[str, Any] = {}
+    for path, array in weights.items():
+        *scopes, name = path.split("/")
+        functools.reduce(lambda part, scope: part.setdefault(scope, {}), scopes, tree)[name] = array
+    return tree
+
+
+def stack(arrays: Sequence[Any]) -> Any:
+    """The arrays as rows of one."""
+    return _numpy_of(*arrays).stack(arrays)
 
 
 def zeros_like(array: Any) -> Any:

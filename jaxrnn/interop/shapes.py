@@ -40,10 +40,18 @@ def _axis(base: int, slope: int) -> str:
 
 
 def shapes_of(make: Callable[[int], Mapping[str, Any]]) -> dict[str, Shape]:
-    """The shapes of the arrays `make(input_size)`, from two sizes; nothing is computed."""
-    one, two = (jax.eval_shape(functools.partial(make, size)) for size in (1, 2))
-    pairs = {name: list(zip(one[name].shape, two[name].shape, strict=True)) for name in one}
-    return {name: Shape(tuple(2 * a - b for a, b in pair), tuple(b - a for a, b in pair)) for name, pair in pairs.items()}
+    """The shapes of the arrays `make(input_size)`, in its order, from two sizes; nothing is computed."""
+    names: list[str] = []
+
+    def arrays(size: int) -> list[Any]:
+        made = make(size)
+        names[:] = made
+        return list(made.values())
+
+    one, two = (jax.eval_shape(functools.partial(arrays, size)) for size in (1, 2))
+    pairs = [list(zip(a.shape, b.shape, strict=True)) for a, b in zip(one, two, strict=True)]
+    shapes = [Shape(tuple(2 * a - b for a, b in pair), tuple(b - a for a, b in pair)) for pair in pairs]
+    return dict(zip(names, shapes, strict=True))
 
 
 def input_size(shapes: Mapping[str, Shape], arrays: Mapping[str, Any]) -> int | None:

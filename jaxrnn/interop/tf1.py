@@ -29,7 +29,8 @@ from jaxrnn.cells.gru import GRUCell
 from jaxrnn.cells.lstm import LSTMCell
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper
-from jaxrnn.interop.arrays import inside, join, reorder, split, under
+from jaxrnn.interop.arrays import inside, join, one_kernel, reorder, rows_of, split, under
+from jaxrnn.interop.parts import directions, layers, numbered
 from jaxrnn.interop.weights import Framework, Layout
 
 
@@ -103,11 +104,11 @@ def to_tf1(cell: Any, params: Any) -> dict[str, Any]:
 
 
 def _read_basic(cell, take):
-    return {**_rows(take("basic_rnn_cell/kernel"), cell.num_units), "bias": take("basic_rnn_cell/bias")}
+    return {**rows_of(take("basic_rnn_cell/kernel"), cell.num_units), "bias": take("basic_rnn_cell/bias")}
 
 
 def _write_basic(cell, params):
-    return {"basic_rnn_cell/kernel": _whole(params), "basic_rnn_cell/bias": params["bias"]}
+    return {"basic_rnn_cell/kernel": one_kernel(params), "basic_rnn_cell/bias": params["bias"]}
 
 
 _DIAGONALS = ("w_i_diag", "w_f_diag", "w_o_diag")
@@ -116,7 +117,7 @@ _DIAGONALS = ("w_i_diag", "w_f_diag", "w_o_diag")
 def _read_lstm(cell, take):
     take = inside("lstm_cell/", take)
     i, j, f, o = split(take("bias"), 4)
-    params = _rows(reorder(take("kernel"), "ijfo", "ifjo"), cell.output_size)
+    params = rows_of(reorder(take("kernel"), "ijfo", "ifjo"), cell.output_size)
     params["bias"] = join([i, f + f.dtype.type(cell.forget_bias), j, o])
     if cell.use_peepholes:
         params.update({name: take(name) for name in _DIAGONALS})
@@ -128,7 +129,7 @@ def _read_lstm(cell, take):
 def _write_lstm(cell, params):
     i, f, g, o = split(params["bias"], 4)
     weights = {
-        "kernel": reorder(_whole(params), "ifgo", "igfo"),
+        "kernel": reorder(one_kernel(params), "ifgo", "igfo"),
         "bias": join([i, g, f - f.dtype.type(cell.forget_bias), o]),
     }
     if cell.use_peepholes:
@@ -140,12 +141,12 @@ def _write_lstm(cell, params):
 
 def _read_gru(cell, take):
     gates, candidate = inside("gru_cell/gates/", take), inside("gru_cell/candidate/", take)
-    kernels = _rows(join([gates("kernel"), candidate("kernel")]), cell.num_units)
+    kernels = rows_of(join([gates("kernel"), candidate("kernel")]), cell.num_units)
     return {**kernels, "bias": join([gates("bias"), candidate("bias")])}
 
 
 def _write_gru(cell, params):
-    kernel, bias, gates = _whole(params), params["bias"], 2 * cell.num_units
+    kernel, bias, gates = one_kernel(params), params["bias"], 2 * cell.num_units
     return {
         "gru_cell/gates/kernel": kernel[:, :gates],
         "gru_cell/gates/bias": bias[:gates],
@@ -154,37 +155,7 @@ def _write_gru(cell, params):
     }
 
 
-def _rows(kernel, state_size):
-    """TF1's kernel for the inputs and the state, as two."""
-    return {"kernel": kernel[:-state_size], "recurrent_kernel": kernel[-state_size:]}
-
-
-def _whole(params):
-    return join([params["kernel"], params["recurrent_kernel"]], axis=0)
-
-
 # ---- cells of cells
-
-
-def _read_stack(cell, take):
-    scopes = [inside(f"multi_rnn_cell/cell_{i}/", take) for i in range(len(cell.cells))]
-    return {f"cell_{i}": _TF1.read(layer, scopes[i]) for i, layer in enumerate(cell.cells)}
-
-
-def _write_stack(cell, params):
-    weights = {}
-    for i, layer in enumerate(cell.cells):
-        weights.update(under(f"multi_rnn_cell/cell_{i}/", _TF1.write(layer, params[f"cell_{i}"])))
-    return weights
-
-
-def _read_pair(cells, take):
-    return tuple(_TF1.read(cell, inside(scope, take)) for cell, scope in zip(cells, ("fw/", "bw/"), strict=True))
-
-
-def _write_pair(cells, params):
-    fw, bw = (_TF1.write(*each) for each in zip(cells, params, strict=True))
-    return {**under("fw/", fw), **under("bw/", bw)}
 
 
 def _projection(scope: str) -> Layout:
@@ -222,11 +193,11 @@ _TF1 = Framework(
         BasicRNNCell: Layout(_read_basic, _write_basic),
         LSTMCell: Layout(_read_lstm, _write_lstm),
         GRUCell: Layout(_read_gru, _write_gru, only={"reset_after": (False,)}),
-        MultiRNNCell: Layout(_read_stack, _write_stack),
+        MultiRNNCell: layers(lambda: _TF1, numbered("multi_rnn_cell/cell_{}/")),
         InputProjectionWrapper: _projection("input_projection_wrapper/"),
         OutputProjectionWrapper: _projection("output_projection_wrapper/"),
         EmbeddingWrapper: Layout(_read_embedding, _write_embedding),
-        tuple: Layout(_read_pair, _write_pair),
+        tuple: directions(lambda: _TF1, "fw/", "bw/"),
     },
     separator="/",
     spell=_spell,

@@ -19,17 +19,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 
 from jaxrnn import check
-from jaxrnn.activation import resolve, tanh
+from jaxrnn.activation import resolve
 from jaxrnn.cells.basic import BasicRNNCell
 from jaxrnn.cells.gru import GRUCell
 from jaxrnn.cells.lstm import LSTMCell
 from jaxrnn.cells.stack import MultiRNNCell
-from jaxrnn.interop.arrays import join, zeros_like
-from jaxrnn.interop.weights import Framework, Layout
+from jaxrnn.interop.arrays import fold_biases, two_biases, zeros_like
+from jaxrnn.interop.weights import NO_EXTRAS, TANH, Framework, Layout
 
 
 def from_torch(cell: Any, state_dict: Mapping[str, Any]) -> Any:
@@ -129,15 +127,12 @@ def _write_lstm(cell, params):
 
 
 def _read_gru(cell, take):
-    ih, hh, gates = take("bias_ih_l0"), take("bias_hh_l0"), 2 * cell.num_units
-    bias = join([ih[:gates] + hh[:gates], ih[gates:]])
-    return {**_read_kernels(take), "bias": bias, "recurrent_bias": hh[gates:]}
+    return {**_read_kernels(take), **fold_biases(take("bias_ih_l0"), take("bias_hh_l0"))}
 
 
 def _write_gru(cell, params):
-    bias = params["bias"]
-    hh = join([zeros_like(bias[: 2 * cell.num_units]), params["recurrent_bias"]])
-    return {**_write_kernels(params), "bias_ih_l0": bias, "bias_hh_l0": hh}
+    ih, hh = two_biases(params)
+    return {**_write_kernels(params), "bias_ih_l0": ih, "bias_hh_l0": hh}
 
 
 def _read_kernels(take):
@@ -204,22 +199,20 @@ def _spell(name: str) -> str:
     return re.sub(r"\b(weight|bias)_(ih|hh)$", r"\g<0>_l0", name)
 
 
-_TANH = (None, tanh, jnp.tanh, lax.tanh)
-
 _TORCH = Framework(
     name="torch",
     layouts={
-        BasicRNNCell: Layout(_read_basic, _write_basic, only={"activation": (*_TANH, jax.nn.relu)}),
+        BasicRNNCell: Layout(_read_basic, _write_basic, only={"activation": (*TANH, jax.nn.relu)}),
         LSTMCell: Layout(
             _read_lstm,
             _write_lstm,
-            only={"use_peepholes": (False,), "cell_clip": (None,), "proj_clip": (None,), "activation": _TANH},
+            only={**NO_EXTRAS, "activation": TANH},
         ),
-        GRUCell: Layout(_read_gru, _write_gru, only={"reset_after": (True,), "activation": _TANH}),
+        GRUCell: Layout(_read_gru, _write_gru, only={"reset_after": (True,), "activation": TANH}),
         MultiRNNCell: Layout(_read_stack, _write_stack),
         tuple: Layout(_read_pair, _write_pair),
     },
     separator=".",
     spell=_spell,
-    optional="bias",
+    optional=lambda name: name.startswith("bias"),
 )

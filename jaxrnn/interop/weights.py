@@ -18,14 +18,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 
 from jaxrnn import check
+from jaxrnn.activation import tanh
 from jaxrnn.cell import Params
 from jaxrnn.cells.dropout import DropoutWrapper
 from jaxrnn.cells.wrappers import ResidualWrapper
 from jaxrnn.interop.arrays import Take, Weights
 from jaxrnn.interop.shapes import Shape, input_size, shapes_of
+
+# What a framework's cells often have no other values of: see `Layout.only`.
+TANH = (None, tanh, jnp.tanh, lax.tanh)
+NO_EXTRAS = {"use_peepholes": (False,), "cell_clip": (None,), "proj_clip": (None,)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +59,14 @@ class Framework:
         in any framework need none.
       separator: what stands between a scope and a name.
       spell: a given name -> as `write` spells it.
-      optional: how the names begin that may be missing, all together, and are zeros then.
+      optional: which names may be missing, all together, and are zeros then.
     """
 
     name: str
     layouts: Mapping[type, Layout]
     separator: str
     spell: Callable[[str], str] = str
-    optional: str | None = None
+    optional: Callable[[str], bool] = lambda name: False
 
     # ---- what a layout calls for the cells inside its own
 
@@ -103,7 +109,7 @@ class Framework:
         if not isinstance(weights, Mapping):
             raise TypeError(f"{where}: expected a mapping of names to arrays, got {check.describe(weights)}.")
         shapes = _weight_shapes(self, cell)
-        keys = self._keys(where, cell, shapes, weights)
+        keys = self.keys(where, cell, weights)
         arrays = {name: _array(where, key, weights[key]) for name, key in keys.items()}
         size = input_size(shapes, arrays)
         for name, array in arrays.items():
@@ -121,6 +127,10 @@ class Framework:
             check.param_tree(one, its_params, input_size(_param_shapes(one), _by_path(its_params)) or 1)
         return _own(self.write(cell, jax.tree.map(_off_device, params)))
 
+    def names(self, where: str, cell: Any) -> list[str]:
+        """The names of a cell's arrays, in the order of `write`."""
+        return list(_weight_shapes(self, self._checked(where, cell)))
+
     def _checked(self, where: str, cell: Any) -> Any:
         """The cell; a pair of cells as a tuple."""
         cell = tuple(cell) if isinstance(cell, list) else cell
@@ -134,14 +144,15 @@ class Framework:
 
     # ---- names
 
-    def _keys(self, where: str, cell: Any, names: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, str]:
-        """Name of `write` -> key of `weights`."""
+    def keys(self, where: str, cell: Any, weights: Mapping[str, Any]) -> dict[str, str]:
+        """Name of `write` -> key of `weights`, for those that are there; an error if others are, or if they must be there."""
+        names = _weight_shapes(self, cell)
         spelled = {self.spell(key): key for key in weights}
         scope = self._scope(where, names, spelled)
         keys = {name: spelled[scope + name] for name in names if scope + name in spelled}
         extra = [key for key in weights if key not in keys.values()]
         missing = [name for name in names if name not in keys]
-        optional = [name for name in names if self.optional and name.startswith(self.optional)]
+        optional = [name for name in names if self.optional(name)]
         if set(optional) <= set(missing):
             missing = [name for name in missing if name not in optional]
         if missing or extra:
