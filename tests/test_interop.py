@@ -1,6 +1,9 @@
 """Weights in and out of every framework: round trips, names, and every error by its text. test_goldens.py has the numbers."""
 
+import pathlib
 import re
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +18,7 @@ from jaxrnn.interop import (
     from_keras,
     from_tf1,
     from_torch,
+    read_tf1_checkpoint,
     to_equinox,
     to_flax,
     to_haiku,
@@ -248,6 +252,52 @@ def test_a_list_is_a_pair():
     weights = to_tf1(list(pair), list(random_params(pair)))
     assert weights.keys() >= {"bidirectional_rnn/fw/lstm_cell/kernel", "bidirectional_rnn/bw/gru_cell/gates/kernel"}
     assert_equal(from_tf1(list(pair), weights), from_tf1(pair, weights))
+
+
+class Reader:
+    """As much of TensorFlow's checkpoint reader as is asked for."""
+
+    def __init__(self, names):
+        self.names = names
+
+    def get_variable_to_shape_map(self):
+        return dict.fromkeys(self.names)
+
+    def get_tensor(self, name):
+        return np.full(2, self.names.index(name), np.float32)
+
+
+@pytest.fixture
+def checkpoint(monkeypatch):
+    """Puts a checkpoint where TensorFlow would read it."""
+
+    def put(*names):
+        load = types.SimpleNamespace(load_checkpoint=lambda path: {"model.ckpt-7": Reader(names)}[path])
+        monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(train=load))
+        return pathlib.Path("model.ckpt-7")
+
+    return put
+
+
+def test_a_tf1_checkpoint_is_read_by_scope_and_without_slots(checkpoint):
+    """With the names that AdamOptimizer and a second cell leave there."""
+    kernel, bias = "model/rnn/lstm_cell/kernel", "model/rnn/lstm_cell/bias"
+    slots = [f"{name}/Adam{end}" for name in (kernel, bias) for end in ("", "_1")]
+    path = checkpoint("beta1_power", "global_step", kernel, *slots, bias, "model/rnn_2/lstm_cell/bias", "model/bias")
+    for scope in ("model/rnn", "model/rnn/", "/model/rnn"):
+        assert_equal(read_tf1_checkpoint(path, scope), {bias: np.full(2, 7.0, np.float32), kernel: np.full(2, 2.0, np.float32)})
+    assert len(read_tf1_checkpoint(path)) == 6
+    with pytest.raises(ValueError, match=r"expected variables under 'rnn/' in model.ckpt-7, which has 'beta1_power'.*, \.\.\."):
+        read_tf1_checkpoint(path, "rnn")
+
+
+def test_checkpoints_that_cannot_be_read(checkpoint, monkeypatch):
+    path = checkpoint("_CHECKPOINTABLE_OBJECT_GRAPH", "layer/kernel/.ATTRIBUTES/VARIABLE_VALUE")
+    with pytest.raises(ValueError, match=r"got one of tf.train.Checkpoint in model.ckpt-7.*to from_keras"):
+        read_tf1_checkpoint(path, "layer")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"expected TensorFlow.*numpy.savez\(file, \*\*variables\)"):
+        read_tf1_checkpoint(path)
 
 
 # ---- torch
