@@ -14,7 +14,7 @@ from typing import Any
 from jaxrnn import check
 from jaxrnn.cells.gru import GRUCell
 from jaxrnn.cells.lstm import LSTMCell
-from jaxrnn.interop.weights import NO_EXTRAS, TANH, Framework, Layout
+from jaxrnn.interop.weights import TANH, UNPROJECTED, Framework, Layout
 
 
 def from_equinox(cell: Any, module: Any) -> Any:
@@ -110,7 +110,7 @@ def _write_gru(cell, params):
 _EQUINOX = Framework(
     name="equinox",
     layouts={
-        LSTMCell: Layout(_read_lstm, _write_lstm, only={**NO_EXTRAS, "num_proj": (None,), "activation": TANH}),
+        LSTMCell: Layout(_read_lstm, _write_lstm, only={**UNPROJECTED, "activation": TANH}),
         GRUCell: Layout(_read_gru, _write_gru, only={"reset_after": (True,), "activation": TANH}),
     },
     separator=".",

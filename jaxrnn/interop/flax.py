@@ -30,7 +30,7 @@ from jaxrnn.cells.gru import GRUCell
 from jaxrnn.cells.lstm import LSTMCell
 from jaxrnn.interop.arrays import flatten, join, nest, split, zeros_like
 from jaxrnn.interop.parts import directions
-from jaxrnn.interop.weights import NO_EXTRAS, Framework, Layout
+from jaxrnn.interop.weights import UNPROJECTED, Framework, Layout
 
 
 def from_flax(cell: Any, params: Mapping[str, Any]) -> Any:
@@ -169,12 +169,14 @@ def _by_gate(name: str, gates: str, array: Any) -> dict[str, Any]:
     return {name.format(gate): part for gate, part in zip(gates, split(array, len(gates)), strict=True)}
 
 
+_RESET_AFTER = {"reset_after": (True,)}
+
 _LINEN = Framework(
     name="flax",
     layouts={
         BasicRNNCell: Layout(_read_basic, _write_basic),
-        LSTMCell: Layout(_read_lstm, _write_lstm, only={**NO_EXTRAS, "num_proj": (None,)}),
-        GRUCell: Layout(_read_gru, _write_gru, only={"reset_after": (True,)}),
+        LSTMCell: Layout(_read_lstm, _write_lstm, only=UNPROJECTED),
+        GRUCell: Layout(_read_gru, _write_gru, only=_RESET_AFTER),
         tuple: directions(lambda: _LINEN, "forward_rnn/cell/", "backward_rnn/cell/"),
     },
     separator="/",
@@ -185,31 +187,33 @@ _LINEN = Framework(
 # ---- nnx: one kernel for all gates, as jaxrnn has it
 
 
-def _dense(**theirs: str) -> tuple[Any, Any]:
+def _side_by_side(bias: str, **options: Any) -> Layout:
+    """jaxrnn's own arrays under nnx's names."""
+    names = {"kernel": "dense_i/kernel", "recurrent_kernel": "dense_h/kernel", "bias": bias}
+
     def read(cell, take):
-        return {ours: take(name) for ours, name in theirs.items()}
+        return {ours: take(theirs) for ours, theirs in names.items()}
 
     def write(cell, params):
-        return {name: params[ours] for ours, name in theirs.items()}
+        return {theirs: params[ours] for ours, theirs in names.items()}
 
-    return read, write
+    return Layout(read, write, **options)
 
 
-_KERNELS = {"kernel": "dense_i/kernel", "recurrent_kernel": "dense_h/kernel"}
-_read_nnx_gru, _write_nnx_gru = _dense(**_KERNELS, bias="dense_i/bias")
+_GRU = _side_by_side("dense_i/bias")
 
 
 def _read_gru_without_recurrent_bias(cell, take):
-    params = _read_nnx_gru(cell, take)
+    params = _GRU.read(cell, take)
     return {**params, "recurrent_bias": zeros_like(params["bias"][: cell.num_units])}
 
 
 _NNX = Framework(
     name="flax",
     layouts={
-        BasicRNNCell: Layout(*_dense(**_KERNELS, bias="dense_i/bias")),
-        LSTMCell: Layout(*_dense(**_KERNELS, bias="dense_h/bias"), only={**NO_EXTRAS, "num_proj": (None,)}),
-        GRUCell: Layout(_read_gru_without_recurrent_bias, _write_nnx_gru, only={"reset_after": (True,)}),
+        BasicRNNCell: _side_by_side("dense_i/bias"),
+        LSTMCell: _side_by_side("dense_h/bias", only=UNPROJECTED),
+        GRUCell: Layout(_read_gru_without_recurrent_bias, _GRU.write, only=_RESET_AFTER),
         tuple: directions(lambda: _NNX, "forward_rnn/cell/", "backward_rnn/cell/"),
     },
     separator="/",

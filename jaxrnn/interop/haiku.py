@@ -24,7 +24,7 @@ from jaxrnn.cells.lstm import LSTMCell
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.interop.arrays import flatten, join, one_kernel, reorder, rows_of, split, zeros_like
 from jaxrnn.interop.parts import layers
-from jaxrnn.interop.weights import NO_EXTRAS, TANH, Framework, Layout
+from jaxrnn.interop.weights import TANH, UNPROJECTED, Framework, Layout
 
 
 def from_haiku(cell: Any, params: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -170,7 +170,7 @@ _HAIKU = Framework(
     name="haiku",
     layouts={
         BasicRNNCell: Layout(_read_vanilla, _write_vanilla, only={"activation": (jax.nn.relu,)}),
-        LSTMCell: Layout(_read_lstm, _write_lstm, only={**NO_EXTRAS, "num_proj": (None,), "activation": TANH}),
+        LSTMCell: Layout(_read_lstm, _write_lstm, only={**UNPROJECTED, "activation": TANH}),
         GRUCell: Layout(_read_gru, _write_gru, only={"reset_after": (False,), "activation": TANH}),
         MultiRNNCell: layers(lambda: _HAIKU, _scopes),
     },

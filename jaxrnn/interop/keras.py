@@ -21,7 +21,7 @@ from jaxrnn.cells.lstm import LSTMCell
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.interop.arrays import fold_biases, reorder, stack, two_biases
 from jaxrnn.interop.parts import directions, layers, numbered
-from jaxrnn.interop.weights import NO_EXTRAS, Framework, Layout
+from jaxrnn.interop.weights import UNPROJECTED, Framework, Layout
 
 
 def from_keras(cell: Any, weights: Sequence[Any]) -> Any:
@@ -127,7 +127,7 @@ _KERAS = Framework(
     name="keras",
     layouts={
         BasicRNNCell: Layout(_read_plain, _write_plain),
-        LSTMCell: Layout(_read_plain, _write_plain, only={**NO_EXTRAS, "num_proj": (None,)}),
+        LSTMCell: Layout(_read_plain, _write_plain, only=UNPROJECTED),
         GRUCell: Layout(_read_gru, _write_gru),
         MultiRNNCell: layers(lambda: _KERAS, numbered("cell_{}/")),
         tuple: directions(lambda: _KERAS, "forward/", "backward/"),

@@ -32,6 +32,7 @@ from jaxrnn.interop.shapes import Shape, input_size, shapes_of
 # What a framework's cells often have no other values of: see `Layout.only`.
 TANH = (None, tanh, jnp.tanh, lax.tanh)
 NO_EXTRAS = {"use_peepholes": (False,), "cell_clip": (None,), "proj_clip": (None,)}
+UNPROJECTED = {**NO_EXTRAS, "num_proj": (None,)}
 
 
 @dataclasses.dataclass(frozen=True)
