@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from jaxrnn.kept import Gates
 from jaxrnn.lengths import Steps, enter, leave
@@ -135,10 +136,11 @@ def recur_tangent(cell: Any, params: Any, rows: int) -> Callable:
 
     The backward loop multiplies by the transpose of the recurrent matrices. They are turned once, in front of the loop, and
     back inside it, where the compiler makes one product of the two: 5 to 20 % of a training step on a CPU, from a few rows on
-    (fewer are products of a vector, for which it is slower).
+    (fewer are products of a vector, for which it is slower, up to five times; so may be those of a symbolic number).
     """
     leaves, tree = jax.tree.flatten(params)
-    matrices = [rows >= _ROWS_TO_TURN and leaf.ndim == 2 for leaf in leaves]
+    turn = not is_symbolic_dim(rows) and rows >= _ROWS_TO_TURN
+    matrices = [turn and leaf.ndim == 2 for leaf in leaves]
     turned = [lax.optimization_barrier(leaf.T) if m else leaf for leaf, m in zip(leaves, matrices, strict=True)]
 
     def tangent(state, dstate):

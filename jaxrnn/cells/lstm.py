@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.export import register_namedtuple_serialization
 
 from jaxrnn import check
 from jaxrnn.activation import activate, resolve, sigmoid
@@ -20,6 +21,9 @@ class LSTMStateTuple(NamedTuple):
 
     c: Any
     h: Any
+
+
+register_namedtuple_serialization(LSTMStateTuple, serialized_name="jaxrnn.LSTMStateTuple")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,7 @@ from jaxrnn.check.memory import (
     chunk_size,
     host_layout,
     is_budget,
+    known_sizes,
     levels,
     loss,
     made_for,
@@ -35,6 +36,7 @@ from jaxrnn.check.memory import (
     on_device,
     options,
     whole_blocks,
+    whole_chunks,
 )
 from jaxrnn.check.packing import known_lengths, packed_axes, packed_rows, packed_steps
 from jaxrnn.check.runs import (

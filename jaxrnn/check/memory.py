@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from jaxrnn.check.basics import at_least, describe
 
@@ -111,6 +112,24 @@ def whole_blocks(time: int, chunk_size: int, sizes: tuple[int, ...]) -> None:
 
 def chunk_size(size: Any) -> None:
     at_least("chunk_size", size, " step")
+
+
+def whole_chunks(time: Any, size: int | None) -> None:
+    """A program exported for any T cannot say whether there is a rest."""
+    if size is not None and is_symbolic_dim(time) and time % size != 0:
+        raise ValueError(
+            f"chunk_size: expected a divisor of the symbolic T = {time}, got {size}. Leave it out, for chunks of one step, or "
+            f"export for a T of whole chunks, jax.export.symbolic_shape('{size}*n')."
+        )
+
+
+def known_sizes(time: Any, batch: Any) -> None:
+    """Bytes are counted for one T and one B."""
+    if is_symbolic_dim(time) or is_symbolic_dim(batch):
+        raise ValueError(
+            f"memory: expected known sizes to count bytes for, got T = {time}, B = {batch}. Name a mode instead of a budget, "
+            "such as that of a plan for the largest T and B."
+        )
 
 
 def levels(count: Any) -> None:

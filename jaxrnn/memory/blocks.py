@@ -17,11 +17,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from jaxrnn import check
 from jaxrnn.memory.host import to_device, to_host
 from jaxrnn.memory.modes import KEEP_NOTHING, Mode
 
+ROWS_OF_ANY_BATCH = 16  # what a batch counts as whose size is known when an exported program is called, no sooner
 MOST_SEARCHED = 4  # levels whose cuts are all tried; of more, the innermost is cut first
 MOST_BLOCKS = 32  # a level, where "recursive" chooses the levels: their number then grows with the logarithm of T
 
@@ -33,7 +35,13 @@ def default_chunk_size(time: int, batch: int, mode: Mode) -> int:
     chunk of at most 128 steps keeps its own temporaries small beside a long sequence. What is saved anyway and has no more
     than four times the rows is one chunk: a loop of a few costs some 5 % of so short a run. With several levels a chunk is
     no longer than a block, or its temporaries would be most of the memory.
+
+    A program exported for any T (`jax.export`) has chunks of one step: no other size divides every T, and one chunk of T
+    steps would project all inputs at once, which takes more memory and no less time.
     """
+    if is_symbolic_dim(time):
+        return 1
+    batch = ROWS_OF_ANY_BATCH if is_symbolic_dim(batch) else batch
     rows = 2048 if mode.name == "save" and time * batch <= 2048 else 512
     aim = min(max(math.ceil(rows / max(batch, 1)), 4), 128)
     if mode.levels != 1:
@@ -76,9 +84,11 @@ def split(count: int, levels: int) -> tuple[int, ...]:
     return min(((count // math.prod(inner), *inner) for inner in inners), key=states)
 
 
-def blocks(time: int, chunk_size: int, mode: Mode) -> tuple[int, ...]:
-    """The numbers of the loops over chunks of T steps, the outermost first."""
+def blocks(time: int, chunk_size: int, mode: Mode) -> tuple[Any, ...]:
+    """The numbers of the loops over chunks of T steps, the outermost first; one loop where the number is symbolic."""
     count = time // chunk_size
+    if is_symbolic_dim(count):
+        return (count,)
     return split(count, mode.levels or max(1, _log(count)))
 
 

@@ -44,6 +44,10 @@ def dynamic_rnn(
     Forward and reverse mode, `jax.hessian`, `jax.vmap` over any argument and `jax.checkpoint` around it all work; only second
     derivatives of an offloaded run do not, for JAX cannot differentiate what lies on the host again.
 
+    `jax.export` makes one program for every B and T (`jax.export.symbolic_shape("b, t, 3")`), gradients included. Where T is
+    symbolic chunks have one step; where a T such as `64*n` is known to be made of larger ones, chunk_size=64 makes training
+    faster. "recursive" is one level then, and no bytes can be counted.
+
     Args:
       cell: a jaxrnn cell, or any function `cell(params, inputs, state) -> (output, new_state)`.
       params: the cell's params.
@@ -67,7 +71,8 @@ def dynamic_rnn(
         An int: a budget in bytes of temporary device memory, of which the planner makes the best (`jaxrnn.plan_memory`; under
         `jax.vmap` it is for one example); a `jaxrnn.memory.Plan`; or a `jax.checkpoint` policy, which can choose the names
         `jaxrnn.memory.GATES`, `OUTPUTS` (what a stack's layer hands on) and, for plain functions, `STATES`.
-      chunk_size: K, steps a chunk, 1 or more; None chooses. A divisor of T saves the compilation of a rest.
+      chunk_size: K, steps a chunk, 1 or more; None chooses. A divisor of T saves the compilation of a rest; of a symbolic
+        T it has to be one.
       reverse: whether to run from the last step to the first. Outputs stay at their inputs' places.
       resets: booleans laid out as the inputs, `[B, T]`: start again from the initial state before that step.
       key: a PRNG key, for cells that draw something; nothing is drawn without it. (A threefry key, JAX's default: other

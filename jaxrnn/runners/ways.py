@@ -35,12 +35,14 @@ def way_to_run(problem: Problem, memory: Any, chunk_size: int | None) -> tuple[M
         check.made_for(memory.made_for, description(problem), memory.chunk_size, chunk_size)
     if isinstance(memory, Plan):
         return proven(memory.memory_mode), memory.chunk_size
+    check.whole_chunks(problem.time_and_batch[0], chunk_size)
     mode = proven(resolve(memory))
     return mode, chunk_size or default_chunk_size(*problem.time_and_batch, mode)
 
 
 def plans(problem: Problem, loss: Any, input_gradient: bool, chunk_size: int | None = None) -> Iterator[Plan]:
     """A plan for every way, the fastest first; each is measured when its turn comes."""
+    check.known_sizes(*problem.time_and_batch)
     made_for = description(problem)
     ways = list(_ways(problem, chunk_size))
     if problem.streamed:
