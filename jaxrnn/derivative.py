@@ -28,7 +28,7 @@ from jaxrnn.lengths import Steps, enter, leave
 from jaxrnn.tangents import Live, add_tangents, over_time, step_shapes, tangent_of
 from jaxrnn.traced import reads, sums
 
-_ROWS_TO_TURN = 8  # of a batch, for which the recurrent matrix is turned once
+_MANY_ROWS = 8  # of a batch, of which a step's product is one of matrices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +131,11 @@ class Derivative:
         return z_tree.unflatten(dz), r_tree.unflatten(dr)
 
 
+def many_rows(rows: Any) -> bool:
+    """Whether a batch is so large that a step takes longer than it takes to start its operations; unknown sizes are not."""
+    return not is_symbolic_dim(rows) and rows >= _MANY_ROWS
+
+
 def recur_tangent(cell: Any, params: Any, rows: int) -> Callable:
     """`(state, .state) -> r(.state)`, at every step of a loop over `rows` rows.
 
@@ -139,8 +144,7 @@ def recur_tangent(cell: Any, params: Any, rows: int) -> Callable:
     (fewer are products of a vector, for which it is slower, up to five times; so may be those of a symbolic number).
     """
     leaves, tree = jax.tree.flatten(params)
-    turn = not is_symbolic_dim(rows) and rows >= _ROWS_TO_TURN
-    matrices = [turn and leaf.ndim == 2 for leaf in leaves]
+    matrices = [many_rows(rows) and leaf.ndim == 2 for leaf in leaves]
     turned = [lax.optimization_barrier(leaf.T) if m else leaf for leaf, m in zip(leaves, matrices, strict=True)]
 
     def tangent(state, dstate):
