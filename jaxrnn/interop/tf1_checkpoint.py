@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import pathlib
+from collections.abc import Set
 from typing import Any
 
 
@@ -32,7 +33,7 @@ def read_tf1_checkpoint(path: str | os.PathLike[str], scope: str = "") -> dict[s
       params = jaxrnn.interop.from_tf1(jaxrnn.LSTMCell(128), variables)
     """
     reader = _open(os.fspath(path))
-    names = sorted(reader.get_variable_to_shape_map())
+    names = reader.get_variable_to_shape_map().keys()
     if any(name.endswith(".ATTRIBUTES/VARIABLE_VALUE") for name in names):
         raise ValueError(
             f"read_tf1_checkpoint: expected a checkpoint of tf.compat.v1.train.Saver, got one of tf.train.Checkpoint in "
@@ -40,11 +41,11 @@ def read_tf1_checkpoint(path: str | os.PathLike[str], scope: str = "") -> dict[s
             "from_keras."
         )
     scope = f"{scope.strip('/')}/" if scope else ""
-    chosen = [name for name in names if name.startswith(scope) and not _is_slot(name, names)]
+    chosen = [name for name in sorted(names) if name.startswith(scope) and not _is_slot(name, names)]
     if not chosen:
         raise ValueError(
             f"read_tf1_checkpoint: expected variables under {scope!r} in {path}, which has "
-            f"{', '.join(map(repr, names[:8]))}{', ...' if len(names) > 8 else ''}."
+            f"{', '.join(map(repr, sorted(names)[:8]))}{', ...' if len(names) > 8 else ''}."
         )
     return {name: reader.get_tensor(name) for name in chosen}
 
@@ -60,7 +61,6 @@ def _open(path: str) -> Any:
     return tf.train.load_checkpoint(path)
 
 
-def _is_slot(name: str, names: Iterable[str]) -> bool:
+def _is_slot(name: str, names: Set[str]) -> bool:
     """Whether a variable's name goes on from another's: `kernel/Adam_1` from `kernel`."""
-    scopes, known = name.split("/")[:-1], set(names)
-    return any("/".join(scopes[:end]) in known for end in range(1, len(scopes) + 1))
+    return any(str(scope) in names for scope in pathlib.PurePosixPath(name).parents)
