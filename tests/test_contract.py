@@ -38,7 +38,7 @@ def walked(row, runner, lengths, reverse):
         return True
     if lengths == "none":
         return runner == "save" and not reverse
-    return runner in ("save", "static") or (runner != "recursive" and not reverse)
+    return runner == "save" or (runner != "recursive" and not reverse)
 
 
 CASES = [case for case in itertools.product(ROWS, RUNNERS, ("none", "mixed"), (False, True)) if walked(*case)]
