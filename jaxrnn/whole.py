@@ -168,7 +168,7 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
     cell, params, sequence = run.cell, reads.params, run.sequence
 
     keeps_gates = keeps and run.keep_gates
-    carries_gates = not keeps and _carries_gates(reads.state)
+    carries_gates = not keeps_gates and _carries_gates(reads.state)
     in_output = _gates_of(run, reads)[0] if keeps_gates else []
 
     def step(z, state):
@@ -201,7 +201,8 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
     gates = [zeros_of(leaf, sequence.time) if keeps_gates else jnp.zeros_like(leaf) for leaf in kept]
     carry = reads.state, sequence.zeros(output), starts, gates
     state, outputs, starts, gates = sequence.loop(one_chunk, carry, reads.longest)
-    outputs, gates = lax.optimization_barrier((outputs, gates)) if carries_gates else (outputs, gates)
+    if carries_gates:
+        (outputs, _), gates = lax.optimization_barrier((outputs, gates)), []
     return (outputs, state), Tape(starts, gates, None if set(in_output) <= {None} else outputs)
 
 
