@@ -52,7 +52,7 @@ def read_tf1_checkpoint(path: str | os.PathLike[str], scope: str = "") -> dict[s
 
 def _open(path: str) -> Any:
     try:
-        import tensorflow as tf  # pyright: ignore[reportMissingImports]
+        import tensorflow as tf  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
     except ImportError as error:
         raise ImportError(
             "read_tf1_checkpoint: expected TensorFlow, which reads its checkpoints, to be installed. Where it is, save the "
