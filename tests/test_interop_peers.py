@@ -70,6 +70,7 @@ def test_flax_scopes():
         weights = to_flax(cell, random_params(cell))
         assert_equal(from_flax(cell, {"params": {"encoder": weights}}), from_flax(cell, weights))
     weights = to_flax(LSTM, random_params(LSTM))
+    assert_equal(from_flax(LSTM, {0: weights}), from_flax(LSTM, weights))  # nnx numbers the modules of a list
     assert_equal(from_flax(LSTM, types.MappingProxyType({"cell": types.MappingProxyType(weights)})), from_flax(LSTM, weights))
 
 

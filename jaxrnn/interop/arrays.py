@@ -57,9 +57,8 @@ def flatten(tree: Any, scope: str = "") -> Weights:
     """Mappings inside mappings as one, whose names are paths: `{"a": {"b": x}}` as `{"a/b": x}`."""
     if not isinstance(tree, Mapping):
         return {scope: tree}
-    return {
-        path: leaf for name, part in tree.items() for path, leaf in flatten(part, f"{scope}/{name}" if scope else name).items()
-    }
+    inner = (flatten(part, f"{scope}/{name}" if scope else str(name)) for name, part in tree.items())
+    return {path: leaf for weights in inner for path, leaf in weights.items()}
 
 
 def nest(weights: Weights) -> dict[str, Any]:
