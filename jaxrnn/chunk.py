@@ -40,7 +40,7 @@ def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tupl
 
 def chunk_of_four(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
     """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`; a method of cells in four functions."""
-    return (steps.whole or fused_chunk)(cell, params, xs, state, steps)
+    return (steps.of_four or fused_chunk)(cell, params, xs, state, steps)
 
 
 def is_fused(cell: Any) -> bool:
@@ -113,10 +113,11 @@ def chunk_body(
     mode: Mode,
     valid: Callable | None = None,
     reverse: bool = False,
+    of_four: Callable | None = None,
 ) -> Callable:
     """`(state, (t, inputs, resets)) -> (state, outputs)` for one chunk, leaves `[K, ...]`; resets may be None.
 
-    `valid` says of times `[K]` which steps `[K, B]` are no padding; None is all.
+    `valid` says of times `[K]` which steps `[K, B]` are no padding; None is all. `of_four` is what `Steps` says of it.
     """
     flip = (lambda tree: jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)) if reverse else (lambda tree: tree)
 
@@ -124,7 +125,7 @@ def chunk_body(
         time, inputs, resets = flip(chunk)
         mask = None if valid is None else valid(time)
         step_key = None if key is None else jax.vmap(fold_in, (None, 0))(key, time)
-        steps = Steps(mask, step_key=step_key, run_key=key, keep=mode.keep).resetting(resets, initial_state)
+        steps = Steps(mask, step_key=step_key, run_key=key, keep=mode.keep, of_four=of_four).resetting(resets, initial_state)
         outputs, state = run_chunk(cell, params, zero_padding(mask, inputs), state, steps)
         return state, flip(zero_padding(mask, outputs))
 

@@ -30,7 +30,7 @@ class Steps:
       run_key: the PRNG key that all steps share.
       start: the initial state, leaves `[B, ...]`.
       keep: what a chunk keeps for its backward pass, "gates" or "states".
-      whole: how a cell in four functions runs where the chunk is the whole sequence; the chunk of one otherwise.
+      of_four: how a cell in four functions runs these steps; None is `jaxrnn.chunk.fused_chunk`.
     """
 
     valid: jax.Array | None = None
@@ -40,7 +40,7 @@ class Steps:
     run_key: jax.Array | None = None
     start: State | None = None
     keep: str = dataclasses.field(default="gates", metadata={"static": True})
-    whole: Callable | None = dataclasses.field(default=None, metadata={"static": True})
+    of_four: Callable | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def key(self) -> StepKey | None:

@@ -12,7 +12,7 @@ Where the gates are not kept ("recompute"), the backward pass runs a chunk again
 pass runs the chunks that are padding throughout.
 
 JAX sees a linear function with a transpose of its own (`jaxrnn.transposable`). All else that it may want of a run, forward
-mode and second derivatives, comes from the scan over chunks.
+mode and second derivatives, comes from a scan over the steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import transposable
-from jaxrnn.chunk import chunk_body
+from jaxrnn.chunk import chunk_body, plain_chunk
 from jaxrnn.derivative import Derivative, many_rows, recur_tangent
 from jaxrnn.inplace import Chunk, Sequence, at, longest_of, put, zeros_of
 from jaxrnn.kept import Gates, keep, linearize_gates, states_from_gates
@@ -108,14 +108,25 @@ def _fits(run: Run, reads: Reads) -> bool:
     return all(leaf.ndim and leaf.shape[0] == batch and jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in carried)
 
 
-def _plain(run: Run, reads: Reads) -> tuple[Any, Any]:
-    """The run as a scan over chunks, which JAX can differentiate in any mode."""
-    sequence = run.sequence
+def _plain(run: Run, reads: Reads, of_four: Callable | None = None, in_chunks: bool = True) -> tuple[Any, Any]:
+    """The run as a scan, which JAX can differentiate in any mode."""
+    sequence, valid = run.sequence, valid_steps(reads.lengths)
     time_major = lambda tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, sequence.axis, 0), tree)
     xs = jnp.arange(sequence.time, dtype=jnp.int32), time_major(reads.inputs), time_major(reads.resets)
-    body = chunk_body(run.cell, reads.params, reads.state, None, run.mode, valid_steps(reads.lengths), sequence.reverse)
-    state, outputs = scan_chunks(body, reads.state, xs, sequence.chunk_size, run.mode, sequence.reverse)
+    body = chunk_body(run.cell, reads.params, reads.state, None, run.mode, valid, sequence.reverse, of_four)
+    if in_chunks:
+        state, outputs = scan_chunks(body, reads.state, xs, sequence.chunk_size, run.mode, sequence.reverse)
+    else:
+        state, outputs = body(reads.state, xs)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, sequence.axis), outputs), state
+
+
+def _step_by_step(cell: Any, *args: Any) -> tuple[Any, Any]:
+    """A chunk for forward mode, which keeps nothing and so has no use for large products; and the fastest to trace.
+
+    Where it is differentiated again, in reverse, a step is run once more from its state.
+    """
+    return plain_chunk(jax.checkpoint(cell, prevent_cse=False), *args)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -138,7 +149,7 @@ def _taped_run(run: Run, reads: Reads) -> tuple[Any, Tape]:
 
 @functools.partial(_taped_run.defjvp, symbolic_zeros=True)
 def _taped_run_jvp(run, primals, tangents):
-    # The tape has no tangent: derivatives of the derivative are those of `_plain`, which does not read it.
+    # The tape has no tangent: derivatives of the derivative are those of the scan, which does not read it.
     (reads,), (dreads,) = primals, tangents
     out, tape = _taped_run(run, reads)
     return (out, tape), (_tangent(run, reads, tape, dreads), jax.tree.map(jnp.zeros_like, tape))
@@ -150,7 +161,8 @@ def _tangent(run: Run, reads: Reads, tape: Tape, dreads: Reads) -> Any:
 
     def plain(linear):
         dreads = Reads(*(part.fill(leaves) for part, leaves in zip(live, linear, strict=True)))
-        return tangent_of(functools.partial(_plain, run), (reads,), (dreads,))
+        steps = functools.partial(_plain, run, of_four=_step_by_step, in_chunks=not run.keep_gates)
+        return tangent_of(steps, (reads,), (dreads,))
 
     def transpose(cotangents):
         live_params, live_inputs, live_state, *_ = live

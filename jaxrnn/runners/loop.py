@@ -59,7 +59,7 @@ def _run_in_place(problem, state, mode, chunk_size):
     steps = Steps(
         reset=swap(problem.resets),
         start=None if problem.resets is None else state,
-        whole=functools.partial(run_in_place, sequence, mode, lengths),
+        of_four=functools.partial(run_in_place, sequence, mode, lengths),
     )
     valid = None if is_fused(problem.cell) else valid_steps(lengths)
     mask = None if valid is None else valid(times)
