@@ -10,6 +10,7 @@ from jaxrnn.cells.lstm import LSTMCell, LSTMStateTuple
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
 from jaxrnn.keys import StepKey, step_key
+from jaxrnn.options import compiler_options
 from jaxrnn.packing import Packing, pack_sequences
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn, static_bidirectional_rnn
 from jaxrnn.runners.dynamic import dynamic_rnn
@@ -36,6 +37,7 @@ __all__ = [
     "StreamState",
     "activate",
     "bidirectional_dynamic_rnn",
+    "compiler_options",
     "dynamic_rnn",
     "interop",
     "memory",

@@ -156,6 +156,7 @@ ROWS = [
      r"params: expected a pair \(forward, backward\), got a dict"),
     ([lambda: jaxrnn.bidirectional_dynamic_rnn(CELL, CELL, (PARAMS, PARAMS), INPUTS, memory=("save",) * 3)], TypeError,
      r"memory: expected a pair \(forward, backward\), got a tuple"),
+    ([lambda: jaxrnn.compiler_options("abacus")], ValueError, r"platform: expected one of 'cpu', 'tpu', 'gpu', .*, got 'abacus'"),
     # memory spaces
     (both(params=jax.device_put(PARAMS, HOST)), ValueError, r"params: expected arrays in the device's memory, got some in the h"),
     (both(initial_state=jax.device_put(STATE, HOST)), ValueError, r"initial_state: expected arrays in the device's memory"),

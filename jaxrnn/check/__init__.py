@@ -35,6 +35,7 @@ from jaxrnn.check.memory import (
     mode,
     on_device,
     options,
+    platform,
     whole_blocks,
     whole_chunks,
 )

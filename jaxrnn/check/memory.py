@@ -134,3 +134,8 @@ def known_sizes(time: Any, batch: Any) -> None:
 
 def levels(count: Any) -> None:
     at_least("levels", count, "")
+
+
+def platform(name: Any, names: tuple[str, ...]) -> None:
+    if name not in names:
+        raise ValueError(f"platform: expected one of {', '.join(map(repr, names))}, got {name!r}.")
