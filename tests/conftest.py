@@ -1,7 +1,10 @@
 """How the tests run: eight simulated devices, code compiled fast rather than fast code, warnings and mixed dtypes as errors."""
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 
 # The tests compile some hundred small programs and run each a few times. LLVM's optimisations change no buffer and no
 # number that a test looks at.
@@ -17,9 +20,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+# What one module compiles another need not: a program is the same in any of them.
+_programs = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, _programs, ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", _programs)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
-    """Each program holds memory maps, of which a process may have some ten thousand."""
+    """Each program in memory holds memory maps, of which a process may have some ten thousand."""
     yield
     jax.clear_caches()
 

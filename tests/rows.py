@@ -78,10 +78,10 @@ def plain(tree):
     return oracle.tree_map(lambda a: a, tuple(map(plain, tree)) if isinstance(tree, tuple) else tree)
 
 
-def loss_weights(row, seed=1):
+def loss_weights(row, seed=1, time=T):
     """Random weights of a scalar loss on all outputs and every leaf of the last state."""
     rng = np.random.default_rng(seed)
-    params, inputs, state = problem(row)
+    params, inputs, state = problem(row, time=time)
     outputs, _ = oracle.rnn(row.step, params, inputs, plain(state))
     return rng.standard_normal(outputs.shape), jax.tree.map(lambda s: rng.standard_normal(s.shape), state)
 
