@@ -26,6 +26,7 @@ import time
 from typing import Any
 
 from places import pythons
+from running import search_path
 from work import Work
 
 HERE = pathlib.Path(__file__).parent
@@ -51,24 +52,24 @@ parser.add_argument(
 # ---- one system, in a process of its own
 
 
-def measure(system: str, length: int, loss: str, sizes: list[int], limit: float) -> dict[str, Any]:
-    """Bytes, seconds and versions of one system's training step."""
+def measure(system: str, length: int, loss: str, sizes: list[int], limit: float, planned: bool = True) -> dict[str, Any]:
+    """Bytes, seconds and versions of one system's training step, and what the planner says of it."""
     if system == "torch":
         return measure_torch(length, loss, *sizes)
     import jax
-    from systems import jaxrnn_plan, loss_of
+    from systems import arrays_of, jaxrnn_plan, loss_of
 
     batch, inputs, units = sizes
     work = Work("lstm", length, batch, inputs, units)
     value, params = loss_of(system, work, loss)
-    (x,) = work.arrays
+    (x,) = arrays_of(work)
     step = jax.jit(jax.value_and_grad(value))
     began = time.perf_counter()
     compiled = step.lower(params, x).compile()
     result: dict[str, Any] = {"compile": time.perf_counter() - began}
     analysis: Any = compiled.memory_analysis()
-    result["bytes"] = analysis.temp_size_in_bytes
-    if system in PLANNED:
+    result |= {"bytes": analysis.temp_size_in_bytes, "host_bytes": analysis.host_temp_size_in_bytes}
+    if system in PLANNED and planned:
         result["predicted"] = jaxrnn_plan(work, loss, system.split()[1]).device_bytes
     if result["bytes"] <= limit * 1e9:
         result["step"] = best_time(lambda: jax.block_until_ready(compiled(params, x)))
@@ -133,8 +134,7 @@ def run_one(python: str, system: str, length: int, loss: str, options) -> dict[s
     """What a process of its own says of a system."""
     sizes = [*map(str, options.sizes)]
     command = [python, __file__, "--one", system, str(length), loss, "--sizes", *sizes, "--limit", str(options.limit)]
-    paths = os.pathsep.join([str(HERE.parent), str(HERE)])
-    environment = os.environ | {"PYTHONPATH": paths}
+    environment = os.environ | {"PYTHONPATH": search_path()}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -19,16 +19,14 @@ import json
 import os
 import pathlib
 import platform
-import re
 import statistics
-import subprocess
 import sys
 from typing import Any
 
 from places import pythons
+from running import Worker, timing
 from work import Work
 
-HERE = pathlib.Path(__file__).parent
 OURS = ["jaxrnn save", "jaxrnn packed", "jaxrnn offload", "jaxrnn recompute", "jaxrnn recursive"]
 JAX_PEERS = ["plain lax.scan", "Flax", "Flax nnx", "Haiku", "Equinox", "Keras"]
 PRODUCT = "a matrix product"
@@ -39,46 +37,17 @@ ROWS = [f"{cell},{sizes}" for sizes in SIZES + RAGGED for cell in ("lstm", "gru"
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--peers", nargs="*", default=[], help="Pythons of environments that have peers")
 parser.add_argument("--systems", nargs="*", default=[*OURS, *JAX_PEERS, "torch", "TF1"], help="which; jaxrnn save always")
-parser.add_argument("--rows", nargs="*", default=ROWS, help="which, as cell,T,B,D,H[,lengths]")
+parser.add_argument("--rows", nargs="*", default=ROWS, help="which, as cell,T,B,D,H[,lengths][,precision]")
 parser.add_argument("--rounds", type=int, default=5, help="turns of each system")
 parser.add_argument("--out", default="out/speed", help="where the results go")
-
-
-class Worker:
-    """A process that runs a system's steps when it is told to."""
-
-    def __init__(self, python: str, system: str, work: Work):
-        command = [python, str(HERE / "worker.py"), system, work.name]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]), "PYTHONWARNINGS": "ignore"}
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, env=environment, encoding="utf-8", stdin=pipe, stdout=pipe, stderr=pipe)
-        self.system, self.about, self.times = system, self.answer(), {"forward": [], "train": []}
-
-    def answer(self) -> Any:
-        """The next line; None if the process has ended."""
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else None
-
-    def run(self, what: str) -> None:
-        """A turn."""
-        assert self.process.stdin
-        self.process.stdin.write(what + "\n")
-        self.process.stdin.flush()
-        self.times[what] += self.answer()
-
-    def last_words(self) -> str:
-        """What it said when it ended."""
-        assert self.process.stderr
-        lines = self.process.stderr.read().strip().splitlines()
-        return next((line for line in reversed(lines) if re.match(r"[\w.]+Error", line)), "no reason given")
 
 
 def measure(work: Work, systems: dict[str, str], rounds: int) -> list[dict[str, Any]]:
     """One row of the table, system by system."""
     workers = []
     for system, python in systems.items():
-        worker = Worker(python, system, work)
+        worker = timing(python, system, work)
+        worker.get_ready()
         if worker.about is None:
             print(f"  left out: {system} ({worker.last_words()})", flush=True)
         else:
@@ -88,14 +57,14 @@ def measure(work: Work, systems: dict[str, str], rounds: int) -> list[dict[str, 
             for worker in workers:
                 worker.run(what)
     for worker in workers:
-        worker.process.kill()
+        worker.end()
     return [result(worker) for worker in workers]
 
 
 def result(worker: Worker) -> dict[str, Any]:
     """What one system's runs come to."""
     times = {what: {"best": min(runs), "median": statistics.median(runs)} for what, runs in worker.times.items()}
-    return {"system": worker.system, **worker.about, **times}
+    return {"system": worker.system, **(worker.about or {}), **times}
 
 
 def table(work: Work, results: list[dict[str, Any]]) -> list[str]:
@@ -142,14 +111,14 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def draw(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
-    """Time of a training step as a multiple of jaxrnn's, a row each."""
+def draw(path: pathlib.Path, rows: list[dict[str, Any]], systems: list[str]) -> None:
+    """Time of a training step as a multiple of jaxrnn's, a row each; eight systems at most."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    systems = [s for s in [*JAX_PEERS, "torch", "TF1"] if any(ratios([row], "train", s) for row in rows)]
+    systems = [s for s in systems if any(ratios([row], "train", s) for row in rows)]
     figure, axes = plt.subplots(figsize=(9, 0.34 * len(rows) + 1.4), layout="constrained")
     for system, marker in zip(systems, "osD^v<>P", strict=False):
         points = [(1 / ratio[0], i) for i, row in enumerate(rows) if (ratio := ratios([row], "train", system))]
@@ -181,7 +150,7 @@ def main() -> None:
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     (out / "speed.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     if importlib.util.find_spec("matplotlib"):
-        draw(out / "speed.png", rows)
+        draw(out / "speed.png", rows, [*JAX_PEERS, "torch", "TF1"])
     print(f"wrote {out}")
 
 

@@ -1,8 +1,8 @@
 """One recurrent layer in jaxrnn and in its peers, each doing the same work; what `memory.py` and `speed.py` measure.
 
 A system is a function `(work, loss) -> (run, params)` with `run(params, inputs, lengths) -> (outputs, last)`: inputs
-`[B, T, D]` float32, lengths integers `[B]` or None, outputs `[B, T, H]`, zeros in the padding, and the last output `[B, H]`.
-Every library is imported where it is used, so that a machine needs only those that it is to measure.
+`[B, T, D]` of the work's dtype, lengths integers `[B]` or None, outputs `[B, T, H]`, zeros in the padding, and the last output
+`[B, H]`. Every library is imported where it is used, so that a machine needs only those that it is to measure.
 """
 
 # The peers are not installed where the types are checked.
@@ -18,7 +18,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from work import Work
+from options import COMPILER_OPTIONS
+from work import PRECISIONS, Work
 
 
 class NotOfferedError(Exception):
@@ -36,6 +37,20 @@ def loss_of(system: str, work: Work, loss: str) -> tuple[Callable, Any]:
     return value, params
 
 
+def set_precision(work: Work) -> None:
+    """The precision of all matrix products of this process."""
+    products = PRECISIONS[work.precision].products
+    if work.precision == "tf32" and jax.default_backend() == "cpu":
+        raise NotOfferedError("tf32 on a CPU")
+    jax.config.update("jax_default_matmul_precision", products)
+
+
+def arrays_of(work: Work) -> list[jax.Array]:
+    """Inputs and lengths on the device."""
+    inputs, *lengths = map(jnp.asarray, work.arrays)
+    return [inputs.astype(work.dtype), *lengths]
+
+
 # ---- jaxrnn
 
 
@@ -46,13 +61,18 @@ def jaxrnn_cell(work: Work) -> Any:
     return {"lstm": jaxrnn.LSTMCell, "gru": jaxrnn.GRUCell, "basic": jaxrnn.BasicRNNCell}[work.cell](work.units)
 
 
+def jaxrnn_params(cell: Any, work: Work) -> Any:
+    """Its params."""
+    return cell.init(jax.random.key(0), work.inputs, work.dtype)
+
+
 def jaxrnn_plan(work: Work, loss: str, mode: str) -> Any:
     """The planner's plan for a memory mode."""
     import jaxrnn
 
     cell = jaxrnn_cell(work)
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), work.inputs))
-    inputs = jax.ShapeDtypeStruct((work.batch, work.time, work.inputs), jnp.float32)
+    params = jax.eval_shape(lambda: jaxrnn_params(cell, work))
+    inputs = jax.ShapeDtypeStruct((work.batch, work.time, work.inputs), work.dtype)
     plans = jaxrnn.memory_plans(cell, params, inputs, loss=loss)
     levels = recursive_levels(work.time) if mode == "recursive" else 1
     return next(plan for plan in plans if (plan.mode, plan.levels) == (mode, levels))
@@ -68,7 +88,10 @@ def jaxrnn_mode(mode: str) -> Callable:
 
     def build(work: Work, loss: str):
         import jaxrnn
+        from jaxrnn.runners.proof import offload_fails
 
+        if mode == "offload":
+            offload_fails()  # on a GPU it is tried once in a process, here outside what is timed
         cell = jaxrnn_cell(work)
         memory = jaxrnn.memory.recursive(recursive_levels(work.time)) if mode == "recursive" else mode
 
@@ -76,7 +99,7 @@ def jaxrnn_mode(mode: str) -> Callable:
             outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, sequence_length=lengths, memory=memory)
             return outputs, state.h if work.cell == "lstm" else state
 
-        return run, cell.init(jax.random.key(0), work.inputs)
+        return run, jaxrnn_params(cell, work)
 
     return build
 
@@ -95,7 +118,7 @@ def jaxrnn_packed(work: Work, loss: str):
         )
         return packing.unpack(outputs), packing.last(outputs)
 
-    return run, cell.init(jax.random.key(0), work.inputs)
+    return run, jaxrnn_params(cell, work)
 
 
 def jaxrnn_static(work: Work, loss: str):
@@ -109,7 +132,7 @@ def jaxrnn_static(work: Work, loss: str):
         outputs, state = jaxrnn.static_rnn(cell, params, steps, sequence_length=lengths)
         return jnp.stack(outputs, 1), state.h if work.cell == "lstm" else state
 
-    return run, cell.init(jax.random.key(0), work.inputs)
+    return run, jaxrnn_params(cell, work)
 
 
 # ---- by hand
@@ -119,7 +142,7 @@ def plain_scan(work: Work, loss: str):
     """What one writes by hand: `lax.scan` of the equations, and a `where` a step if there are lengths."""
     gates = {"lstm": 4, "gru": 3, "basic": 1}[work.cell]
     step = {"lstm": _lstm, "gru": _gru, "basic": _basic}[work.cell]
-    zeros = jnp.zeros((work.batch, work.units))
+    zeros = jnp.zeros((work.batch, work.units), work.dtype)
     start = (zeros, zeros) if work.cell == "lstm" else (zeros,)
 
     def run(params, inputs, lengths):
@@ -135,8 +158,8 @@ def plain_scan(work: Work, loss: str):
         return jnp.swapaxes(outputs, 0, 1), state[-1]
 
     keys = jax.random.split(jax.random.key(0))
-    normal = lambda key, rows: jax.random.normal(key, (rows, gates * work.units)) / rows**0.5
-    bias = jnp.zeros(gates * work.units)
+    normal = lambda key, rows: jax.random.normal(key, (rows, gates * work.units), work.dtype) / rows**0.5
+    bias = jnp.zeros(gates * work.units, work.dtype)
     return run, {"w": normal(keys[0], work.inputs), "u": normal(keys[1], work.units), "b": bias, "v": bias}
 
 
@@ -168,13 +191,16 @@ def flax_rnn(remat: bool) -> Callable:
         from flax import linen as nn
 
         cell = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell, "basic": nn.SimpleCell}[work.cell]
-        rnn = nn.RNN((nn.remat(cell) if remat else cell)(work.units), return_carry=True)
+        cell = nn.remat(cell) if remat else cell
+        normal = nn.initializers.lecun_normal()  # its default, orthogonal matrices, knows no half precision
+        cell = cell(work.units, recurrent_kernel_init=normal, dtype=work.dtype, param_dtype=work.dtype)
+        rnn = nn.RNN(cell, return_carry=True)
 
         def run(params, inputs, lengths):
             state, outputs = rnn.apply(params, inputs, seq_lengths=lengths)
             return _zero_padding(outputs, lengths), state[1] if work.cell == "lstm" else state
 
-        return run, rnn.init(jax.random.key(0), jnp.zeros((work.batch, 2, work.inputs)))
+        return run, rnn.init(jax.random.key(0), jnp.zeros((work.batch, 2, work.inputs), work.dtype))
 
     return build
 
@@ -248,7 +274,14 @@ def keras_layer(work: Work, loss: str):
     import keras
 
     layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "basic": keras.layers.SimpleRNN}[work.cell]
-    layer = layer(work.units, return_sequences=True, return_state=True, zero_output_for_mask=True)
+    layer = layer(
+        work.units,
+        return_sequences=True,
+        return_state=True,
+        zero_output_for_mask=True,
+        dtype=work.dtype,
+        recurrent_initializer="glorot_uniform",  # its default, orthogonal matrices, knows no half precision
+    )
     layer.build((work.batch, work.time, work.inputs))
     rest = [variable.value for variable in layer.non_trainable_variables]
 
@@ -258,6 +291,27 @@ def keras_layer(work: Work, loss: str):
         return outputs, last
 
     return run, [variable.value for variable in layer.trainable_variables]
+
+
+# ---- cuDNN
+
+
+def cudnn_lstm(work: Work, loss: str):
+    """`jax.experimental.rnn.lstm`, on CUDA alone; like it, float32 and tf32 alone."""
+    from jax.experimental import rnn
+
+    if work.cell != "lstm" or work.lengths or work.precision not in ("", "float32", "tf32"):
+        raise NotOfferedError(f"{work.name}, but an LSTM in float32 or tf32")
+    if jax.default_backend() != "gpu":
+        raise NotOfferedError("without CUDA")
+    sizes = {"input_size": work.inputs, "hidden_size": work.units, "num_layers": 1, "bidirectional": False}
+    zeros, lengths = jnp.zeros((1, work.batch, work.units)), jnp.full(work.batch, work.time, jnp.int32)
+
+    def run(params, inputs, _):
+        outputs, last, _ = rnn.lstm(inputs, zeros, zeros, params, lengths, **sizes, dropout=0.0)
+        return outputs, last[0]
+
+    return run, rnn.init_lstm_weight(jax.random.key(0), work.inputs, work.units, 1, False)
 
 
 def _zero_padding(outputs, lengths):
@@ -282,4 +336,6 @@ SYSTEMS: dict[str, Callable] = {
     "Equinox": equinox_loop("lax"),
     "Equinox, checkpointed": equinox_loop("checkpointed"),
     "Keras": keras_layer,
+    "jax.experimental.rnn": cudnn_lstm,
 }
+SYSTEMS |= {variant: jaxrnn_mode("save") for variant in COMPILER_OPTIONS}

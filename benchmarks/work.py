@@ -7,8 +7,27 @@ from typing import NamedTuple
 import numpy as np
 
 
+class Precision(NamedTuple):
+    """The dtype of params and inputs, and JAX's name for the precision of matrix products; None is its default."""
+
+    dtype: str
+    products: str | None
+
+
+PRECISIONS = {
+    "": Precision("float32", None),
+    "float32": Precision("float32", "highest"),
+    "tf32": Precision("float32", "TF32_TF32_F32"),
+    "high": Precision("float32", "high"),
+    "mixed": Precision("float32", "BF16_BF16_F32"),  # products of bfloat16, all else float32
+    "bfloat16": Precision("bfloat16", None),
+    "float16": Precision("float16", None),
+}
+
+
 class Work(NamedTuple):
-    """A layer, "lstm", "gru" or "basic", its sizes T, B, D, H, and the kind of lengths that its rows have, if any."""
+    """A layer, "lstm", "gru" or "basic", its sizes T, B, D, H, the kind of lengths that its rows have, if any, and the name of
+    its precision."""
 
     cell: str
     time: int
@@ -16,12 +35,20 @@ class Work(NamedTuple):
     inputs: int
     units: int
     lengths: str = ""
+    precision: str = ""
 
     @staticmethod
     def of(name: str) -> Work:
-        """From its name, `cell,T,B,D,H` or `cell,T,B,D,H,lengths`."""
-        cell, time, batch, inputs, units, *lengths = name.split(",")
-        return Work(cell, int(time), int(batch), int(inputs), int(units), *lengths)
+        """From its name, `cell,T,B,D,H[,lengths][,precision]`."""
+        cell, time, batch, inputs, units, *rest = name.split(",")
+        sizes = int(time), int(batch), int(inputs), int(units)
+        kinds = {"precision" if part in PRECISIONS else "lengths": part for part in rest}
+        return Work(cell, *sizes, **kinds)
+
+    @property
+    def dtype(self) -> str:
+        """Of params and inputs."""
+        return PRECISIONS[self.precision].dtype
 
     @property
     def name(self) -> str:
