@@ -142,7 +142,7 @@ def started(wanted: list[Job], places: dict[str, str], options) -> Iterator[tupl
 def launch(job: Job, places: dict[str, str], options) -> Worker:
     """Its process, which waits to be told."""
     environment = {
-        "JAX_PLATFORMS": {"cuda": "cuda,cpu", "cpu": "cpu"}[options.platform],
+        "JAX_PLATFORMS": options.platform,  # and no other: a GPU that is not found must not be a CPU's numbers
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
@@ -184,6 +184,12 @@ def run_all(options, done: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield job._asdict() | {"card": card} | result
 
 
+def kept(path: pathlib.Path) -> list[dict[str, Any]]:
+    """What an earlier run found, and what it found not to be offered; what failed is tried again."""
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in rows if "left_out" not in row or "NotOffered" in row["left_out"]]
+
+
 def card_name(on: str) -> str:
     """Of the GPU, or the processor in a rehearsal."""
     if on == "cpu" or not shutil.which("nvidia-smi"):
@@ -198,7 +204,7 @@ def main() -> None:
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "gpu.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = kept(path)
     machine = {"card": card_name(options.platform), "cores": os.cpu_count(), "python": platform.python_version()}
     print(machine, flush=True)
     for row in run_all(options, rows):

@@ -19,11 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from options import COMPILER_OPTIONS
-from work import PRECISIONS, Work
-
-
-class NotOfferedError(Exception):
-    """The library does not have this."""
+from work import PRECISIONS, NotOfferedError, Work
 
 
 def loss_of(system: str, work: Work, loss: str) -> tuple[Callable, Any]:

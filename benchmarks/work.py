@@ -7,6 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 
+class NotOfferedError(Exception):
+    """The library does not have this."""
+
+
 class Precision(NamedTuple):
     """The dtype of params and inputs, and JAX's name for the precision of matrix products; None is its default."""
 

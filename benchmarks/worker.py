@@ -21,7 +21,7 @@ from typing import Any
 
 from kernels import loops
 from options import COMPILER_OPTIONS
-from work import Work
+from work import NotOfferedError, Work
 
 PATIENCE = 0.15  # seconds for the runs of one turn, three at least
 
@@ -71,9 +71,12 @@ def torch_steps(system: str, work: Work) -> tuple[dict[str, Callable], dict[str,
     from torch.nn.utils import rnn
 
     if work.precision in ("mixed", "high"):
-        raise NotImplementedError(work.precision)
+        raise NotOfferedError(work.precision)
     torch.set_num_threads(os.cpu_count() or 1)
-    on_gpu = torch.cuda.is_available() and os.environ.get("JAX_PLATFORMS") != "cpu"
+    wanted, on_gpu = os.environ.get("JAX_PLATFORMS"), torch.cuda.is_available()
+    if wanted == "cuda" and not on_gpu:
+        raise RuntimeError("this torch finds no GPU")
+    on_gpu = on_gpu and wanted != "cpu"
     place = {"device": "cuda" if on_gpu else "cpu", "dtype": getattr(torch, work.dtype)}
     if work.precision:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = work.precision == "tf32"

@@ -128,3 +128,11 @@ def test_a_measurement(tmp_path):
     assert 0 < rows[1]["train"]["best"] <= rows[1]["train"]["median"]
     subprocess.run(command, capture_output=True, check=True)
     assert (tmp_path / "gpu.json").read_text() == first
+
+
+def test_what_failed_is_tried_again(parts, tmp_path):
+    gpu, _, _ = parts
+    rows = [{"bytes": 1}, {"left_out": "work.NotOfferedError: lengths"}, {"left_out": "RuntimeError: out of memory"}]
+    (tmp_path / "gpu.json").write_text(json.dumps({"rows": rows}))
+    assert gpu.kept(tmp_path / "gpu.json") == rows[:2]
+    assert gpu.kept(tmp_path / "none.json") == []
