@@ -101,13 +101,13 @@ def with_products(wanted: list[Job]) -> Iterator[Job]:
 
 
 def offload_jobs(options) -> Iterator[Job]:
-    """The trial, then offload beside "recompute", which is the choice without it."""
+    """The trial, then offload beside "recompute", which is the choice without it. Batch-major inputs would be copied."""
     sizes = lambda length: ",".join(map(str, [length, *options.sizes]))
     yield Job("trial", "trial", sizes(min(options.lengths)))
     for loss in ("state", "outputs"):
         for length in options.lengths:
             for mode in ("recompute", "offload"):
-                yield Job("offload", f"jaxrnn {mode}", sizes(length), loss)
+                yield Job("offload", f"jaxrnn {mode}, time-major", sizes(length), loss)
 
 
 def options_jobs(options) -> Iterator[Job]:

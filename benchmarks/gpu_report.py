@@ -56,7 +56,7 @@ def launched(row: dict[str, Any], what: str) -> str:
 def offload_cells(row: dict[str, Any], rows: Rows) -> str:
     """Bytes here and there, and time beside "recompute"."""
     length = time_of(row)
-    other = find(rows, "jaxrnn recompute", row["work"], row["loss"], "offload")
+    other = find(rows, "jaxrnn recompute, time-major", row["work"], row["loss"], "offload")
     cells = [f"{row['loss']:8}", sizes(row)]
     cells.append(f"{row['step'] / length * 1e6:7.2f} us a step" if "step" in row else "not run")
     if "step" in row and other and "step" in other:

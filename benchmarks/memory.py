@@ -62,7 +62,7 @@ def measure(system: str, length: int, loss: str, sizes: list[int], limit: float,
     batch, inputs, units = sizes
     work = Work("lstm", length, batch, inputs, units)
     value, params = loss_of(system, work, loss)
-    (x,) = arrays_of(work)
+    (x,) = arrays_of(work, system)
     step = jax.jit(jax.value_and_grad(value))
     began = time.perf_counter()
     compiled = step.lower(params, x).compile()

@@ -21,6 +21,8 @@ from jax import lax
 from options import COMPILER_OPTIONS
 from work import PRECISIONS, NotOfferedError, Work
 
+TIME_MAJOR = ", time-major"  # such systems read [T, B, D]
+
 
 def loss_of(system: str, work: Work, loss: str) -> tuple[Callable, Any]:
     """`(value, params)`: the sum of the sines of all outputs ("outputs") or of the last one alone ("state")."""
@@ -41,9 +43,10 @@ def set_precision(work: Work) -> None:
     jax.config.update("jax_default_matmul_precision", products)
 
 
-def arrays_of(work: Work) -> list[jax.Array]:
-    """Inputs and lengths on the device."""
+def arrays_of(work: Work, system: str = "") -> list[jax.Array]:
+    """Inputs, laid out as the system reads them, and lengths on the device."""
     inputs, *lengths = map(jnp.asarray, work.arrays)
+    inputs = jnp.swapaxes(inputs, 0, 1) if system.endswith(TIME_MAJOR) else inputs
     return [inputs.astype(work.dtype), *lengths]
 
 
@@ -79,7 +82,7 @@ def recursive_levels(time: int) -> int:
     return max(1, min(3, int(math.log(time, 4)) - 1))
 
 
-def jaxrnn_mode(mode: str) -> Callable:
+def jaxrnn_mode(mode: str, time_major: bool = False) -> Callable:
     """`dynamic_rnn` in a memory mode."""
 
     def build(work: Work, loss: str):
@@ -92,7 +95,8 @@ def jaxrnn_mode(mode: str) -> Callable:
         memory = jaxrnn.memory.recursive(recursive_levels(work.time)) if mode == "recursive" else mode
 
         def run(params, inputs, lengths):
-            outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, sequence_length=lengths, memory=memory)
+            options = {"sequence_length": lengths, "time_major": time_major, "memory": memory}
+            outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, **options)
             return outputs, state.h if work.cell == "lstm" else state
 
         return run, jaxrnn_params(cell, work)
@@ -334,4 +338,5 @@ SYSTEMS: dict[str, Callable] = {
     "Keras": keras_layer,
     "jax.experimental.rnn": cudnn_lstm,
 }
+SYSTEMS |= {f"jaxrnn {mode}{TIME_MAJOR}": jaxrnn_mode(mode, time_major=True) for mode in ("recompute", "offload")}
 SYSTEMS |= {variant: jaxrnn_mode("save") for variant in COMPILER_OPTIONS}

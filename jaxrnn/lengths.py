@@ -29,7 +29,7 @@ class Steps:
       step_key: `[K]` PRNG keys, one a step.
       run_key: the PRNG key that all steps share.
       start: the initial state, leaves `[B, ...]`.
-      keep: what a chunk keeps for its backward pass, "gates" or "states".
+      keep: what a chunk keeps for its backward pass, "states", or "gates" (or states, where these are faster).
       of_four: how a cell in four functions runs these steps; None is `jaxrnn.chunk.fused_chunk`.
     """
 

@@ -42,6 +42,15 @@ def one_device(monkeypatch):
 
 
 @pytest.fixture
+def on_a_gpu(monkeypatch):
+    """What is chosen where the default backend is a GPU, run by the one that there is."""
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
 def small_heap():
     """`jax.checking_leaks` collects garbage at the end of every trace, which takes long where much is alive."""
     gc.collect()

@@ -112,7 +112,7 @@ def test_the_most_important_come_first(parts):
     assert kinds.index("trial") < 30
     assert {job.system for job in jobs} >= {*gpu.SYSTEMS, *gpu.COMPILER_OPTIONS}
     only = gpu.jobs(gpu.parser.parse_args(["--parts", "offload", "--lengths", "64", "128"]))
-    assert [job.system for job in only] == ["trial", *["jaxrnn recompute", "jaxrnn offload"] * 4]
+    assert [job.system for job in only] == ["trial", *["jaxrnn recompute, time-major", "jaxrnn offload, time-major"] * 4]
 
 
 def test_a_measurement(tmp_path):

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.usefixtures("one_device")
 MODES = ("save", "recompute", "recursive", "offload")
 WHOLE = ("stack",)  # walks the whole product, an LSTM with all it has in it; the others leave out repetitions of it
 
+KEPT_OTHERWISE = ("basic", "lstm_full", "gru", "gru_reset_before", "stack")
+
 
 def time_of(row):
     """Seven steps, which chunks of three do not divide, or two whole chunks: the rest is the engine's, whatever the cell."""
@@ -99,6 +101,18 @@ def _one_leaf_directions(point):
     ids=[f"{row.name}-{runner}-{lengths}-{'reverse' if reverse else 'forward'}" for row, runner, lengths, reverse in CASES],
 )
 def test_runner_equals_numpy(row, runner, lengths, reverse, expected, x64):
+    equals_numpy(row, runner, lengths, reverse, expected)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name in KEPT_OTHERWISE], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    ("runner", "lengths", "reverse"), [("save", "none", False), ("save", "mixed", True), ("recompute", "none", True)]
+)
+def test_what_a_gpu_keeps_does_as_well(row, runner, lengths, reverse, expected, on_a_gpu, x64):
+    equals_numpy(row, runner, lengths, reverse, expected)
+
+
+def equals_numpy(row, runner, lengths, reverse, expected):
     (outputs, state), derivatives = expected(row, lengths, reverse)
     weights = loss_weights(row, time=time_of(row))
 

@@ -34,7 +34,8 @@ def default_chunk_size(time: int, batch: int, mode: Mode) -> int:
     About 512 rows give a matrix product that runs near the machine's full rate (on CPU; more steps gain nothing), and a
     chunk of at most 128 steps keeps its own temporaries small beside a long sequence. What is saved anyway and has no more
     than four times the rows is one chunk: a loop of a few costs some 5 % of so short a run. With several levels a chunk is
-    no longer than a block, or its temporaries would be most of the memory.
+    no longer than a block, or its temporaries would be most of the memory. On a GPU a chunk has some 30 kernels of its own, so
+    that with fewer than 32 steps these would be most of what it waits for.
 
     A program exported for any T (`jax.export`) has chunks of one step: no other size divides every T, and one chunk of T
     steps would project all inputs at once, which takes more memory and no less time.
@@ -43,7 +44,8 @@ def default_chunk_size(time: int, batch: int, mode: Mode) -> int:
         return 1
     batch = ROWS_OF_ANY_BATCH if is_symbolic_dim(batch) else batch
     rows = 2048 if mode.name == "save" and time * batch <= 2048 else 512
-    aim = min(max(math.ceil(rows / max(batch, 1)), 4), 128)
+    fewest = 4 if jax.default_backend() == "cpu" else 32
+    aim = min(max(math.ceil(rows / max(batch, 1)), fewest), 128)
     if mode.levels != 1:
         levels = mode.levels or max(1, _log(time) - 1)
         aim = min(aim, math.ceil(time ** (1 / (levels + 1)) - 1e-9))

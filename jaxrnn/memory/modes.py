@@ -25,7 +25,7 @@ class Mode:
     Attributes:
       name: one of `MODES`, or "policy".
       policy: the `jax.checkpoint` policy of a chunk.
-      keep: what a chunk of four functions keeps, "gates" or "states".
+      keep: what a chunk of four functions keeps, "states", or "gates" (or states, where these are faster).
       levels: scans over chunks, one inside the other; None is as many as the length asks for.
       skip: whether chunks past the longest row are skipped.
     """

@@ -1,0 +1,180 @@
+"""What a whole run keeps of its steps for the backward pass, in arrays over all T steps.
+
+    gates       each step's; the states come back by elementwise work alone
+    states      that each step starts from; the gates of a chunk are made of them, in one product
+    nothing     a chunk is run again when the backward pass comes to it
+
+The state that each chunk starts from is kept in any case. What is an output too, as the gate of a simple cell and the hidden
+state of most others are, is read there and not kept again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.inplace import Chunk, Sequence, at, longest_of
+from jaxrnn.kept import Gates, gates_from_states, keep, keeps_gates, linearize_gates, states_from_gates
+from jaxrnn.lengths import Steps, valid_steps, zero_padding
+from jaxrnn.memory.modes import SAVE, Mode
+from jaxrnn.traced import same_results
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How to run.
+
+    Attributes:
+      cell: a cell in four functions.
+      sequence: the sequence and its chunks.
+      mode: the memory mode, "save" or "recompute".
+    """
+
+    cell: Any
+    sequence: Sequence
+    mode: Mode
+
+    @property
+    def keeps(self) -> str:
+        """What is kept of every step: its "gates", its "states", or "nothing"."""
+        if self.mode != SAVE:
+            return "nothing"
+        return "gates" if keeps_gates(self.mode.keep) else "states"
+
+
+class Reads(NamedTuple):
+    """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`."""
+
+    params: Any
+    inputs: Any
+    state: Any
+    lengths: jax.Array | None
+    resets: jax.Array | None
+
+    @property
+    def longest(self) -> jax.Array | None:
+        """Steps of the longest row."""
+        return None if self.lengths is None else longest_of(self.lengths)
+
+    def chunk(self, chunk: Chunk) -> tuple[Any, Steps]:
+        """The inputs of a chunk, zeros in the padding, and its steps."""
+        valid = valid_steps(self.lengths)
+        steps = Steps(None if valid is None else valid(chunk.times)).resetting(chunk.read(self.resets), self.state)
+        return zero_padding(steps.valid, chunk.read(self.inputs)), steps
+
+
+class Tape(NamedTuple):
+    """What is kept.
+
+    Attributes:
+      starts: the state that each chunk starts from, leaves `[N, B, ...]`.
+      steps: what each step keeps, arrays `[T, B, ...]`, but what is an output too.
+      outputs: the run's, if something is.
+    """
+
+    starts: Any
+    steps: list[jax.Array]
+    outputs: Any
+
+
+def step_that_keeps(what: str, run: Run, reads: Reads) -> tuple[Callable, bool]:
+    """`(z, state) -> (output, new_state, what is kept of the step)`, and whether some of that is in the outputs instead.
+
+    Beside what a tape keeps it can be "values", those of the gates without their derivative.
+    """
+    cell, params = run.cell, reads.params
+    in_outputs = _in_outputs(what, run, reads) if what in ("gates", "states") else []
+
+    def step(z, state):
+        r = cell.recur(params, state)
+        if what == "gates":
+            output, new, gates = _step_with_gates(cell, params, z, r, state)
+            return output, new, _not_in(in_outputs, gates.kept)
+        g = cell.gates(params, z, r, state)
+        kept = _not_in(in_outputs, jax.tree.leaves(state)) if what == "states" else []
+        return *cell.finish(params, g, state), jax.tree.leaves(g) if what == "values" else kept
+
+    return step, any(i is not None for i in in_outputs)
+
+
+def reader(run: Run, reads: Reads, tape: Tape) -> Callable:
+    """`(chunk, steps, z) -> (states, gates)`: the states that a chunk's steps start from, and the gates, `[K, B, ...]`."""
+    return {"gates": _read_gates, "states": _read_states, "nothing": _run_again}[run.keeps](run, reads, tape)
+
+
+def _run_again(run, reads, tape):
+    return lambda chunk, steps, z: keep(run.cell, reads.params, z, at(tape.starts, chunk.number), steps)[1:]
+
+
+def _read_states(run, reads, tape):
+    whole = _in_place(tape, _in_outputs("states", run, reads))
+
+    def states_and_gates(chunk, steps, z):
+        start, outputs = at(tape.starts, chunk.number), jax.tree.leaves(chunk.read(tape.outputs))
+        # A step starts from what the one before it put out, the first one from the chunk's own start.
+        before = lambda first, i: jnp.concatenate([first[None], outputs[i][:-1]])
+        leaves, structure = jax.tree.flatten(start)
+        leaves = [before(first, w) if isinstance(w, int) else chunk.cut(w) for first, w in zip(leaves, whole, strict=True)]
+        states = structure.unflatten(leaves)
+        return states, gates_from_states(run.cell, reads.params, z, states)
+
+    return states_and_gates
+
+
+def _read_gates(run, reads, tape):
+    cell, params = run.cell, reads.params
+    in_outputs, rebuild = _gates_of(run, reads)
+    whole = _in_place(tape, in_outputs)
+    arrays = [None if isinstance(w, int) else w for w in whole]
+
+    def states_and_gates(chunk, steps, z):
+        outputs = jax.tree.leaves(chunk.read(tape.outputs))
+        kept = [outputs[w] if isinstance(w, int) else chunk.cut(w) for w in whole]
+        gates = Gates(kept, rebuild, arrays, chunk.times)
+        return states_from_gates(cell, params, at(tape.starts, chunk.number), steps, gates), gates
+
+    return states_and_gates
+
+
+def _not_in(in_outputs, arrays):
+    return [array for array, i in zip(arrays, in_outputs, strict=True) if i is None]
+
+
+def _in_place(tape: Tape, in_outputs: list[int | None]) -> list[Any]:
+    """For each array that steps keep the number of the output that it is, or the array `[T, ...]`."""
+    rest = iter(tape.steps)
+    return [next(rest) if i is None else i for i in in_outputs]
+
+
+def _in_outputs(what: str, run: Run, reads: Reads) -> list[int | None]:
+    """For each gate, or for each part of a new state, the number of the output that it is, if it is one."""
+    if what == "gates":
+        return _gates_of(run, reads)[0]
+    if reads.lengths is not None or reads.resets is not None:
+        return [None] * len(jax.tree.leaves(reads.state))  # behind padding and resets a step starts from something else
+    cell, params = run.cell, reads.params
+    step = lambda x, state: cell.update(params, cell.project(params, x), cell.recur(params, state), state)
+    return same_results(step, run.sequence.step(reads.inputs), reads.state)
+
+
+def _gates_of(run: Run, reads: Reads) -> tuple[list[int | None], Callable]:
+    """What tracing a step tells of its gates, and the arrays do not: those that are outputs, and how the gates are made of
+    what is kept."""
+    rebuild = []
+
+    def step(x, state):
+        z, r = run.cell.project(reads.params, x), run.cell.recur(reads.params, state)
+        output, _, gates = _step_with_gates(run.cell, reads.params, z, r, state)
+        rebuild.append(gates.rebuild)
+        return output, gates.kept
+
+    return same_results(step, run.sequence.step(reads.inputs), reads.state), rebuild[0]
+
+
+def _step_with_gates(cell, params, z, r, state):
+    gates = linearize_gates(cell, params, z, r, state)
+    return *cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state), gates
