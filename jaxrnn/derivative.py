@@ -91,17 +91,21 @@ class Derivative:
         """
         front = lambda dparams, dxs: self.front(params.fill(dparams), xs.fill(dxs))
         live = params.leaves(self.params), xs.leaves(self.xs)
-        added = jax.eval_shape(front, *live)
-
-        def one_step(carry, item):
-            (ct_state, ct_start), (item, ct_output) = carry, item
-            step = lambda dstate, dstart, dz, taps: self.step(dstate, dstart, item, dz, taps)
-            transposed = jax.linear_transpose(step, ct_state, ct_start, *step_shapes(added))
-            ct_state, more, *ct_added = transposed((ct_state, ct_output))
-            return (ct_state, add_tangents(ct_start, more)), ct_added
-
+        added = step_shapes(jax.eval_shape(front, *live))
+        one_step = lambda carry, item: self.step_back(added, carry, item)
         (ct_state, ct_start), ct_added = lax.scan(one_step, (ct_state, ct_start), (self.items, ct_outputs), reverse=True)
         return jax.linear_transpose(front, *live)(tuple(ct_added)), ct_state, ct_start
+
+    def step_back(self, added: tuple, carry: tuple, item: tuple) -> tuple[tuple, list]:
+        """The transpose of `step`: `((state', start'), (item, output'))` to `((state', start'), added')`.
+
+        `added` has the shapes of what `front` gives to a step.
+        """
+        (ct_state, ct_start), (item, ct_output) = carry, item
+        step = lambda dstate, dstart, dz, taps: self.step(dstate, dstart, item, dz, taps)
+        transposed = jax.linear_transpose(step, ct_state, ct_start, *added)
+        ct_state, more, *ct_added = transposed((ct_state, ct_output))
+        return (ct_state, add_tangents(ct_start, more)), ct_added
 
     def _weight_tangents(self, dparams):
         """What the weights' own tangents add at every step of the loop, from one product each over all of them."""

@@ -57,6 +57,10 @@ def tangent_of(f: Callable, primals: tuple, tangents: tuple) -> Any:
     return jax.jvp(of_live, [leaves[i] for i in live], [dleaves[i] for i in live])[1]
 
 
+_NO_TYPE: Any = None
+_ZERO = SymbolicZero(_NO_TYPE)
+
+
 @dataclasses.dataclass(frozen=True)
 class Live:
     """Which leaves of a tree have a tangent that is not zero throughout."""
@@ -74,14 +78,10 @@ class Live:
         """The live leaves of `tree`."""
         return [leaf for leaf, live in zip(self.tree.flatten_up_to(tree), self.mask, strict=True) if live]
 
-    def fill(self, leaves: list) -> Any:
-        """The tree with `leaves` in the places of the live ones and a `SymbolicZero` in the others."""
+    def fill(self, leaves: list, other: Any = _ZERO) -> Any:
+        """The tree with `leaves` in the places of the live ones and `other` in the others."""
         rest = iter(leaves)
-        return self.tree.unflatten([next(rest) if live else _ZERO for live in self.mask])
-
-
-_NO_TYPE: Any = None
-_ZERO = SymbolicZero(_NO_TYPE)
+        return self.tree.unflatten([next(rest) if live else other for live in self.mask])
 
 
 def _is_zero(tangent: Any) -> bool:
