@@ -165,6 +165,23 @@ def state_tree(cell: Any, state: Any, batch: int) -> None:
             )
 
 
+def four_functions(cell: Any, is_fused: bool, where: str) -> None:
+    if not is_fused:
+        raise TypeError(
+            f"{where}: expected a cell in four functions (a jaxrnn.RNNCell with no chunk of its own), got {name_of(cell)}. Run "
+            "a stack or a wrapper by its own chunk, with Steps(of_four=...), and a function by plain_chunk."
+        )
+
+
+def rows_of_state(cell: Any, state: Any, batch: int) -> None:
+    for path, leaf in by_path(state):
+        if not leaf.ndim or leaf.shape[0] != batch:
+            raise ValueError(
+                f"{name_of(cell)}: expected state{path} to have {batch} rows, as the inputs have, got {describe(leaf)}. "
+                "A kernel takes a batch apart into rows: use fused_chunk for a state with a part that belongs to none."
+            )
+
+
 def stable_state(cell: Any, state: Any, new: Any) -> None:
     """A step gives back a state of the same structure, shapes and dtypes. For plain functions: ours see to it."""
     if jax.tree.structure(new) != jax.tree.structure(state):
