@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxrnn.keys import StepKey, fold_in
 
@@ -100,8 +101,7 @@ def select_rows(mask: Any, on_true: Any, on_false: Any) -> Any:
     def select(true, false):
         if jnp.ndim(true) < mask.ndim:
             return true
-        rows = mask.reshape(mask.shape + (1,) * (jnp.ndim(true) - mask.ndim))
-        return jnp.where(rows, true, false)
+        return jnp.where(lax.broadcast_in_dim(mask, jnp.shape(true), tuple(range(mask.ndim))), true, false)
 
     return jax.tree.map(select, on_true, on_false)
 
