@@ -1,7 +1,7 @@
 """A chunk of a cell in four functions as one kernel forward and one backward. Experimental: nothing chooses it by itself.
 
 A GPU runs a scan as several kernels a step, each of which loads the recurrent weights anew. Here the K steps are one kernel
-(`jaxrnn.kernel`), which reads them once. What is sequential is traced into it from the cell itself, whatever cell that is; all
+(`jaxrnn.kernels`), which reads them once. What is sequential is traced into it from the cell itself, whatever cell that is; all
 else is a large product over the whole chunk, in front of it or behind:
 
     forward     z = project(xs)                                       for all K steps
@@ -15,11 +15,14 @@ where ^ is a cotangent and r = recur(s); `jaxrnn.derivative` has the equations.
 `Steps(of_four=persistent_chunk)` makes it the chunk of every such cell in a run, in stacks and wrappers too. It has first
 derivatives in reverse mode alone (`jax.custom_vjp`).
 
-Verified, on a CPU: values and gradients, the kernel interpreted; and that JAX lowers the kernels of all built-in cells, both
-passes, float32 and bfloat16, to Triton for an H100. Not verified, for want of a GPU: that Triton compiles what it is given,
-that it holds the weights on chip for the whole loop, and any speed. Triton's limits, beside those that `fits` knows: it
-multiplies float32 without the matrix units, unless asked for `jax.default_matmul_precision("tensorfloat32")`; and it takes no
-cell whose functions cut or glue arrays in other ways than `jaxrnn.straight` can do without.
+There are two back ends (`jaxrnn.kernels`): Triton takes most cells and dtypes, but is deprecated in JAX; Mosaic GPU is what
+JAX goes on with, and takes 16-bit floats.
+
+Verified, on a CPU: values and gradients, the kernels interpreted, Mosaic's but for its matrix instruction; and that JAX lowers
+both passes of all built-in cells for an H100, by Triton in float32 and bfloat16, by Mosaic in bfloat16. Not verified, for want
+of a GPU: that what is lowered compiles and runs; that Triton holds the weights on chip for the whole loop; that a step's arrays
+fit Mosaic's registers; any speed. Triton multiplies float32 without the matrix units, unless asked for
+`jax.default_matmul_precision("tensorfloat32")`. What a cell may do with arrays inside a kernel: `jaxrnn.kernels.straight`.
 """
 
 from __future__ import annotations
@@ -33,20 +36,19 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import check
-from jaxrnn.chunk import is_fused
+from jaxrnn.chunk import fused_chunk, is_fused
 from jaxrnn.derivative import Derivative
 from jaxrnn.kept import Gates, gates_from_states, linearize_gates
-from jaxrnn.kernel import Kernel, tile_shapes
+from jaxrnn.kernels.loop import BACK_ENDS, Kernel, tile_shapes
 from jaxrnn.lengths import Steps, enter, leave
 from jaxrnn.memory.modes import STATES, named
 from jaxrnn.tangents import Live, over_time, tangent_of
 
-_ROWS = 16  # of a tile: the fewest that Triton multiplies, so that a batch makes as many programs as it can
 _ON_CHIP = 227 * 1024  # bytes of shared memory that one block can have on a Hopper GPU
 
 
 def persistent_chunk(
-    cell: Any, params: Any, xs: Any, state: Any, steps: Steps, *, rows: int = _ROWS, interpret: bool | None = None
+    cell: Any, params: Any, xs: Any, state: Any, steps: Steps, *, back_end: str | None = None, rows: int | None = None
 ) -> tuple[Any, Any]:
     """K steps of a cell in four functions in one kernel, as `jaxrnn.chunk.fused_chunk` takes and gives them.
 
@@ -56,46 +58,56 @@ def persistent_chunk(
       xs: inputs, leaves `[K, B, ...]`.
       state: the state that the first step starts from, leaves `[B, ...]`.
       steps: the steps.
-      rows: of a tile, each of which goes through the steps by itself.
-      interpret: whether JAX interprets the kernel, which is slow; None is where there is no GPU.
+      back_end: "triton", "mosaic", or either's interpreter, "interpret" and "interpret_mosaic"; None is "triton", and
+        "interpret" where there is no GPU.
+      rows: rows of a tile, each of which goes through the steps by itself; None is the fewest that the back end can multiply.
 
     Returns:
       `(outputs [K, B, ...], state [B, ...])`.
 
     Raises:
       TypeError: if the cell is not in four functions.
-      ValueError: if a part of its state has no rows.
+      ValueError: if a part of its state has no rows, or there is no such back end.
     """
     check.four_functions(cell, is_fused(cell), "persistent_chunk")
-    check.rows_of_state(cell, state, jax.tree.leaves(xs)[0].shape[1])
-    interpret = jax.default_backend() != "gpu" if interpret is None else interpret
+    count, batch = jax.tree.leaves(xs)[0].shape[:2]
+    check.rows_of_state(cell, state, batch)
+    if 0 in (count, batch):
+        return fused_chunk(cell, params, xs, state, steps)
     steps = dataclasses.replace(steps, step_key=None, run_key=None)  # these cells draw nothing
-    return _chunk((cell, Kernel(rows, interpret)), params, xs, state, steps)
+    return _chunk((cell, _kernel(back_end, rows)), params, xs, state, steps)
 
 
-def fits(cell: Any, params: Any, xs: Any, state: Any, *, rows: int = _ROWS) -> bool:
+def fits(cell: Any, params: Any, xs: Any, state: Any, *, back_end: str | None = None, rows: int | None = None) -> bool:
     """Whether a GPU can take the cell's kernel: `jaxrnn.chunk.fused_chunk` is for what it cannot.
 
     Args:
-      cell, params, xs, state, rows: as for `persistent_chunk`; arrays or `jax.ShapeDtypeStruct`s.
+      cell, params, xs, state, back_end, rows: as for `persistent_chunk`; arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
-      Whether the cell is in four functions, what all steps read and a tile of its state fit the memory on chip, and all of
-      these are arrays that Triton knows, whose sizes are powers of two.
+      Whether the cell is in four functions, what all steps read and a tile of its state fit the memory on chip, and the back
+      end takes arrays like these.
     """
     batch = jax.tree.leaves(xs)[0].shape[1]
     if not is_fused(cell) or not all(leaf.ndim and leaf.shape[0] == batch for leaf in jax.tree.leaves(state)):
         return False
+    kernel = _kernel(back_end, rows)
 
     def on_chip(params, xs, state):
         z = over_time(cell.project)(params, xs)
-        weights = Kernel(rows, interpret=False).line(_step(cell, params), None, state, (z, Steps())).weights
+        weights = kernel.line(_step(cell, params), None, state, (z, Steps())).weights
         zeros = lambda tree: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), tree)
-        return weights, zeros(tile_shapes(rows, 0, state)), zeros(tile_shapes(rows, 1, z))
+        return weights, zeros(tile_shapes(kernel.rows, 0, state)), zeros(tile_shapes(kernel.rows, 1, z))
 
     arrays = jax.tree.leaves(jax.eval_shape(on_chip, params, xs, state))
-    known = all(size & (size - 1) == 0 for array in arrays for size in array.shape)
-    return known and sum(array.size * array.dtype.itemsize for array in arrays) <= _ON_CHIP
+    size = sum(array.size * array.dtype.itemsize for array in arrays)
+    return size <= _ON_CHIP and BACK_ENDS[kernel.back_end].takes(arrays)
+
+
+def _kernel(back_end, rows) -> Kernel:
+    back_end = back_end or ("triton" if jax.default_backend() == "gpu" else "interpret")
+    check.back_end(back_end, BACK_ENDS)
+    return Kernel(back_end, rows or BACK_ENDS[back_end].rows)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

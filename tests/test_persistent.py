@@ -1,5 +1,5 @@
-"""The persistent kernel, interpreted: against the oracle and the fused chunk; and that it compiles for a GPU as far as it goes
-without one."""
+"""The persistent kernel: interpreted, against the oracle and the fused chunk; and lowered for a GPU, as far as that goes without
+one."""
 
 import contextlib
 import dataclasses
@@ -16,10 +16,10 @@ from jax import lax
 
 import jaxrnn
 from jaxrnn.chunk import chunk_body, fused_chunk
+from jaxrnn.kernels.straight import bind, straighten, whole
 from jaxrnn.lengths import Steps, valid_steps
 from jaxrnn.memory.modes import RECOMPUTE, SAVE
 from jaxrnn.persistent import fits, persistent_chunk
-from jaxrnn.straight import straighten, whole
 from tests import oracle
 from tests.rows import LENGTHS, ROWS, B, D, T, loss, loss_weights, plain, problem
 
@@ -76,6 +76,14 @@ def test_one_step_in_float32():
     assert outputs.dtype == end.c.dtype == jnp.float32
     want = oracle.rnn(row.step, params, inputs, plain(state))
     close((outputs.swapaxes(0, 1), plain(end)), want, 1e-5)
+
+
+@pytest.mark.parametrize(("time", "batch"), [(0, 4), (3, 0)])
+def test_nothing_to_do(time, batch):
+    cell = jaxrnn.GRUCell(5)
+    params, state = cell.init(jax.random.key(0), D), cell.initial_state(batch)
+    outputs, end = persistent_chunk(cell, params, jnp.ones((time, batch, D)), state, Steps())
+    assert outputs.shape == (time, batch, 5) and end.shape == (batch, 5)
 
 
 SCALES = np.linspace(0.5, 1.5, 4)
@@ -163,9 +171,9 @@ def test_a_step_is_straight():
     u, v, x = jnp.ones((3, 6)), jnp.full((6, 6), 0.1), jnp.arange(6.0).reshape(2, 3)
     line = straighten(step, x)
     assert sorted(w.shape for w in line.weights) == [(2, 6), (3, 2), (3, 4), (4, 6)]
-    names = {eqn.primitive.name for eqn in jax.make_jaxpr(line.run)(line.weights, [x]).jaxpr.eqns}
+    names = {eqn.primitive.name for eqn in jax.make_jaxpr(functools.partial(line.run, bind))(line.weights, [x]).jaxpr.eqns}
     assert names <= {"dot_general", "add", "tanh", "split"}
-    got = [whole(result) for result in line.run(line.weights, [x])]
+    got = [whole(result) for result in line.run(bind, line.weights, [x])]
     close(got, list(step(x)), 1e-6)
 
 
@@ -174,41 +182,72 @@ def test_a_step_is_straight():
 
 @contextlib.contextmanager
 def hopper():
-    """An H100 to compile for; jax 0.10 asks for none."""
+    """An H100 to compile for; jax 0.10 takes one for granted."""
+    if jax.__version_info__ < (0, 11):
+        yield
+        return
     device = jax.sharding.AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=device)):
         yield
 
 
-def arguments(cell, dtype=jnp.float32, batch=40):
-    shapes = jax.eval_shape(lambda: (cell.init(jax.random.key(0), D, dtype), cell.initial_state(batch, dtype)))
-    return shapes[0], jax.ShapeDtypeStruct((T, batch, D), dtype), shapes[1]
+def arguments(cell, dtype=jnp.float32, batch=100):
+    params, state = jax.eval_shape(lambda: (cell.init(jax.random.key(0), D, dtype), cell.initial_state(batch, dtype)))
+    return params, jax.ShapeDtypeStruct((T, batch, D), dtype), state
 
 
-FOR_TRITON = [
-    (jaxrnn.BasicRNNCell(64), jnp.float32),
-    (jaxrnn.LSTMCell(64), jnp.float32),
-    (jaxrnn.LSTMCell(64, use_peepholes=True, cell_clip=3.0, num_proj=32, proj_clip=3.0), jnp.bfloat16),
-    (jaxrnn.GRUCell(64), jnp.bfloat16),
-    (jaxrnn.GRUCell(64, reset_after=False), jnp.float32),
+def value(cell, back_end, params, xs, state, mask):
+    steps = Steps(mask).resetting(~mask, jax.tree.map(jnp.sin, state))
+    outputs, end = persistent_chunk(cell, params, xs, state, steps, back_end=back_end)
+    return outputs.astype(jnp.float32).sum() + sum((leaf.astype(jnp.float32) ** 2).sum() for leaf in jax.tree.leaves(end))
+
+
+PEEPHOLES = jaxrnn.LSTMCell(64, use_peepholes=True, cell_clip=3.0, num_proj=32, proj_clip=3.0)
+GRU_BEFORE = jaxrnn.GRUCell(64, reset_after=False)
+LOWERED = [
+    (jaxrnn.BasicRNNCell(64), "triton", jnp.float32),
+    (jaxrnn.LSTMCell(64), "triton", jnp.float32),
+    (PEEPHOLES, "triton", jnp.bfloat16),
+    (jaxrnn.GRUCell(64), "triton", jnp.bfloat16),
+    (GRU_BEFORE, "triton", jnp.float32),
+    (jaxrnn.BasicRNNCell(64, activation=jax.nn.soft_sign), "mosaic", jnp.bfloat16),
+    (jaxrnn.LSTMCell(128), "mosaic", jnp.bfloat16),
+    (PEEPHOLES, "mosaic", jnp.bfloat16),
+    (jaxrnn.GRUCell(128), "mosaic", jnp.bfloat16),
+    (GRU_BEFORE, "mosaic", jnp.bfloat16),
 ]
+needs_mosaic = pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="Mosaic GPU as of jax 0.12")
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
-@pytest.mark.parametrize(("cell", "dtype"), FOR_TRITON, ids=str)
-def test_it_lowers_to_triton(cell, dtype):
+@pytest.mark.parametrize(
+    ("cell", "back_end", "dtype"),
+    [pytest.param(*row, marks=needs_mosaic) if row[1] == "mosaic" else row for row in LOWERED],
+    ids=str,
+)
+def test_it_lowers_for_a_gpu(cell, back_end, dtype):
     params, xs, state = arguments(cell, dtype)
-    resets = jax.ShapeDtypeStruct(xs.shape[:2], bool)
-
-    def value(params, xs, state, resets):
-        outputs, end = persistent_chunk(cell, params, xs, state, Steps(resets).resetting(resets, state), interpret=False)
-        return outputs.astype(jnp.float32).sum() + sum(leaf.astype(jnp.float32).sum() for leaf in jax.tree.leaves(end))
-
+    assert fits(cell, params, xs, state, back_end=back_end)
+    grad = jax.grad(functools.partial(value, cell, back_end), (0, 1, 2))
     with hopper():
-        traced = jax.jit(jax.grad(value, (0, 1, 2))).trace(params, xs, state, resets)
+        traced = jax.jit(grad).trace(params, xs, state, jax.ShapeDtypeStruct(xs.shape[:2], bool))
         lowered = traced.lower(lowering_platforms=("cuda",)).as_text()
-    assert len(re.findall(r"custom_call @\S*triton\(", lowered)) == 2
-    assert fits(cell, params, xs, state)
+    assert len(re.findall(rf"custom_call @\S*{back_end}\w*\(", lowered)) == 2
+
+
+@needs_mosaic
+@pytest.mark.parametrize("cell", [jaxrnn.LSTMCell(32), GRU_BEFORE], ids=str)
+def test_mosaic_interpreted(cell):
+    """Two tiles, the second of them filled up; all but the matrix instruction."""
+    rng = np.random.default_rng(0)
+    draw = lambda leaf: jnp.asarray(rng.uniform(-0.5, 0.5, leaf.shape), leaf.dtype)
+    params, xs, state = jax.tree.map(draw, arguments(cell, jnp.bfloat16))
+    mask = jnp.asarray(rng.random(xs.shape[:2]) < 0.7)
+    grads = [
+        jax.grad(functools.partial(value, cell, end), (0, 1, 2))(params, xs, state, mask)
+        for end in ("interpret_mosaic", "interpret")
+    ]
+    close(*jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads), 1e-2)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +260,7 @@ def test_it_lowers_to_triton(cell, dtype):
     ids=str,
 )
 def test_what_does_not_fit(cell, why):
-    assert not fits(cell, *arguments(cell))
+    assert not fits(cell, *arguments(cell), back_end="triton")
 
 
 def test_bad_input():
@@ -231,6 +270,8 @@ def test_bad_input():
         persistent_chunk(jaxrnn.ResidualWrapper(cell), params, xs, state, Steps())
     with pytest.raises(TypeError, match="expected a cell in four functions"):
         persistent_chunk(lambda params, x, state: (x, state), params, xs, state, Steps())
+    with pytest.raises(ValueError, match="expected back_end to be one of 'triton'"):
+        persistent_chunk(cell, params, xs, state, Steps(), back_end="cuda")
     with pytest.raises(ValueError, match="expected state to have 4 rows"):
         persistent_chunk(cell, params, xs, jnp.float32(0), Steps())
 

@@ -7,6 +7,7 @@ see them.
 from jaxrnn.check.basics import arrays, describe, name_of
 from jaxrnn.check.cells import (
     at_least_one,
+    back_end,
     cell_sequence,
     features,
     four_functions,

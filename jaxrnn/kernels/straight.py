@@ -14,7 +14,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -36,7 +36,8 @@ class Line:
 
     Attributes:
       weights: the arrays that it reads beside its arguments.
-      run: `(weights, argument leaves) -> result leaves`, some of them maybe `Columns`.
+      run: `(rule, weights, argument leaves) -> result leaves`, some of them maybe `Columns`; `rule` says what an equation
+        does, as `bind` does.
       results: the shapes of its results, as the step's own pytree.
     """
 
@@ -66,6 +67,14 @@ def parts_of(array: Any) -> list[jax.Array]:
     return array.parts if isinstance(array, Columns) else [array]
 
 
+def columns_of(array: Any) -> Iterator[tuple[slice, jax.Array]]:
+    """Its parts, and which columns they are."""
+    start = 0
+    for part in parts_of(array):
+        yield slice(start, start + part.shape[-1]), part
+        start += part.shape[-1]
+
+
 def whole(array: Any) -> jax.Array:
     """Its parts side by side."""
     parts = parts_of(array)
@@ -83,9 +92,9 @@ def straighten(step: Callable, *args: Any) -> Line:
     read = {v for eqn in equations for v in _variables(eqn.invars)} | {*_variables(closed.jaxpr.outvars)}
     used = [v for v in known if v in read]
 
-    def run(weights, leaves):
+    def run(rule, weights, leaves):
         env = dict(zip([*used, *closed.jaxpr.invars], [*weights, *leaves], strict=True))
-        return jax.tree.unflatten(tree, _evaluate(_bind, equations, closed.jaxpr.outvars, env))
+        return jax.tree.unflatten(tree, _evaluate(rule, equations, closed.jaxpr.outvars, env))
 
     return Line([known[v] for v in used], run, results)
 
@@ -113,7 +122,8 @@ def _evaluate(rule: Callable, equations: Iterable, outvars: list, env: dict) -> 
     return [read(v) for v in outvars]
 
 
-def _bind(eqn, values):
+def bind(eqn: Any, values: Iterable) -> list:
+    """The equation's results."""
     result = eqn.primitive.bind(*map(whole, values), **eqn.params)
     return result if eqn.primitive.multiple_results else [result]
 
@@ -129,10 +139,12 @@ def _inlined(users, eqn, values):
     name, params = eqn.primitive.name, eqn.params
     if name in _IDENTITIES:
         return values
+    if name == "add_any":
+        return [lax.add(*values)]
     if name in _WIDE:
         return _in_float32(eqn, values)
     if name not in _CALLS:
-        return _bind(eqn, values)
+        return bind(eqn, values)
     inner = next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
     jaxpr, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
     env = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *values], strict=True))
@@ -142,7 +154,7 @@ def _inlined(users, eqn, values):
 def _in_float32(eqn, values):
     """What Triton knows of no shorter numbers, and other compilers compute like this too."""
     short = lambda value: jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize < 4
-    results = _bind(eqn, [lax.convert_element_type(v, jnp.float32) if short(v) else v for v in values])
+    results = bind(eqn, [lax.convert_element_type(v, jnp.float32) if short(v) else v for v in values])
     return [lax.convert_element_type(r, v.aval.dtype) for r, v in zip(results, eqn.outvars, strict=True)]
 
 
@@ -156,19 +168,19 @@ def _in_columns(users, eqn, values):
     if name == "dot_general":
         return [_product(users, eqn, *values)]
     if name in _ELEMENTWISE and glued:
-        return [Columns([_bind(eqn, parts)[0] for parts in zip(*(_cut(v, glued[0].sizes) for v in values), strict=True)])]
-    return _bind(eqn, values)
+        return [Columns([bind(eqn, parts)[0] for parts in zip(*(_cut(v, glued[0].sizes) for v in values), strict=True)])]
+    return bind(eqn, values)
 
 
 def _product(users, eqn, x, matrix):
     """A product whose block of columns is in parts, or whose result is only split; any other as it is."""
     (x_axes, matrix_axes), batch = eqn.params["dimension_numbers"]
     if isinstance(matrix, Columns) or matrix.ndim != 2 or batch != ((), ()) or x_axes != (x.ndim - 1,):
-        return _bind(eqn, [x, matrix])[0]
+        return bind(eqn, [x, matrix])[0]
     (rows,) = matrix_axes
     blocks = _cut(matrix, _sizes_wanted(users[eqn.outvars[0]]) or (matrix.shape[1 - rows],), 1 - rows)
     sizes = tuple(part.shape[-1] for part in parts_of(x))
-    product = lambda block: [_bind(eqn, pair)[0] for pair in zip(parts_of(x), _cut(block, sizes, rows), strict=True)]
+    product = lambda block: [bind(eqn, pair)[0] for pair in zip(parts_of(x), _cut(block, sizes, rows), strict=True)]
     sums = [functools.reduce(lax.add, product(block)) for block in blocks]
     return sums[0] if len(sums) == 1 else Columns(sums)
 
@@ -213,7 +225,7 @@ def _hoisted(equations, known):
         grows = sum(v.aval.size for v in eqn.outvars) > sum(v.aval.size for v in reads)
         if reads and all(v in known for v in reads) and not grows:
             values = [v.val if isinstance(v, Literal) else known[v] for v in eqn.invars]
-            known.update(zip(eqn.outvars, _bind(eqn, values), strict=True))
+            known.update(zip(eqn.outvars, bind(eqn, values), strict=True))
         else:
             left.append(eqn)
     return left

@@ -1,0 +1,55 @@
+"""A kernel in Pallas's common language: whole arrays, plain loads and stores.
+
+Interpreted, it runs anywhere. A GPU gets it by way of Triton, which multiplies by `dot_general` and so takes a cell as it is
+written; where the weights lie is for Triton to choose. JAX calls this back end deprecated since 0.11.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from jaxrnn.kernels.straight import columns_of
+
+
+def takes(arrays: list) -> bool:
+    """Triton knows arrays whose sizes are powers of two."""
+    return all(size & (size - 1) == 0 for array in arrays for size in array.shape)
+
+
+def call(program: Any, args: tuple, out: tuple, interpret: bool = False) -> Any:
+    """Runs a program as a `jaxrnn.kernels.loop.BackEnd`."""
+    # Here, so that nothing experimental is loaded for those who have no use for it.
+    from jax.experimental import pallas as pl
+    from jax.experimental.pallas import triton
+
+    def block(axis, leaf):
+        """All of it, or a tile's part if `axis` has the rows."""
+        shape = tuple(program.rows if a == axis else size for a, size in enumerate(leaf.shape))
+        return pl.BlockSpec(shape, lambda i: tuple(i if a == axis else 0 for a in range(len(shape))))
+
+    blocks = lambda axes, lists: tuple([block(a, leaf) for leaf in leaves] for a, leaves in zip(axes, lists, strict=True))
+    return pl.pallas_call(
+        functools.partial(_one_tile, program),
+        grid=(program.tiles,),
+        in_specs=blocks((None, 0, 0, 1), args),
+        out_specs=blocks((0, 1), out),
+        out_shape=out,
+        interpret=interpret,
+        compiler_params=None if interpret else triton.CompilerParams(),
+    )(*args)
+
+
+def _one_tile(program, weights, shared, carry, items, end, results):
+    """The lists are of references."""
+    read = lambda refs: [ref[...] for ref in refs]
+    items_at = lambda t: [ref[t] for ref in items]
+
+    def write(t, out):
+        for ref, result in zip(results, out, strict=True):
+            for columns, part in columns_of(result):
+                ref[(t, *[slice(None)] * (part.ndim - 1), columns)] = part
+
+    last = program.loop(read(weights), read(shared), read(carry), items_at, write)
+    for ref, leaf in zip(end, last, strict=True):
+        ref[...] = leaf
