@@ -1,5 +1,4 @@
-"""The persistent kernel: interpreted, against the oracle and the fused chunk; and lowered for a GPU, as far as that goes without
-one."""
+"""The persistent kernel: interpreted, against the oracle and the fused chunk; and lowered for a GPU that is not there."""
 
 import contextlib
 import dataclasses
@@ -204,7 +203,35 @@ def value(cell, back_end, params, xs, state, mask):
 
 PEEPHOLES = jaxrnn.LSTMCell(64, use_peepholes=True, cell_clip=3.0, num_proj=32, proj_clip=3.0)
 GRU_BEFORE = jaxrnn.GRUCell(64, reset_after=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnCell(jaxrnn.RNNCell):
+    """What a user could write: it has a kernel without a line for it."""
+
+    state_size = output_size = 32
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        shapes = {"w": (input_size, 64), "u": (32, 64), "scale": (), "v": (2, 32, 32)}
+        return {name: jax.random.normal(key, shape, dtype) for name, shape in shapes.items()}
+
+    def project(self, params, inputs):
+        return inputs @ params["w"]
+
+    def recur(self, params, state):
+        return (state @ params["u"]) * params["scale"]
+
+    def gates(self, params, z, r, state):
+        return jaxrnn.activate(z + r, jax.nn.sigmoid, jax.nn.silu)
+
+    def combine(self, params, g, state):
+        h = g[0] * state + (1 - g[0]) * jnp.sin(g[1] @ params["v"][1])
+        return h, h
+
+
 LOWERED = [
+    (OwnCell(), "triton", jnp.float32),
+    (OwnCell(), "mosaic", jnp.bfloat16),
     (jaxrnn.BasicRNNCell(64), "triton", jnp.float32),
     (jaxrnn.LSTMCell(64), "triton", jnp.float32),
     (PEEPHOLES, "triton", jnp.bfloat16),
@@ -255,6 +282,7 @@ def test_mosaic_interpreted(cell):
     [
         (jaxrnn.LSTMCell(256), "1 MiB of weights"),
         (jaxrnn.GRUCell(100), "no power of two"),
+        (jaxrnn.GRUCell(8), "a product that is too small"),
         (jaxrnn.ResidualWrapper(jaxrnn.GRUCell(64)), "not in four functions"),
     ],
     ids=str,

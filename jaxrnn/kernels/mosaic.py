@@ -4,7 +4,8 @@ A tile is 64 rows, and its program one warp group. The recurrent matrices lie in
 that the matrix instruction (`wgmma`: registers times shared memory, in either orientation) wants them; the state and all that a
 step makes of it stay in registers; a step's items are read from global memory, and its results written to it.
 
-It needs jax 0.12, and floats of 16 bits: of 32 bits `wgmma` multiplies neither registers nor a matrix turned round.
+It needs jax 0.12, and floats of 16 bits: of 32 bits `wgmma` multiplies neither registers nor a matrix turned round. It takes
+products with a recurrent matrix on the right, and lacks some functions (`log1p`, so softplus; `expm1`, so elu).
 """
 
 from __future__ import annotations

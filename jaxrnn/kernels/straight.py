@@ -26,7 +26,7 @@ _CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_
 _IDENTITIES = {"optimization_barrier", "name"}
 _WIDE = {"cos", "div", "erf", "exp", "exp2", "expm1", "integer_pow", "log", "log1p", "logistic", "pow", "rsqrt", "sin", "sqrt"}
 _WIDE |= {"tan", "tanh"}
-_ELEMENTWISE = {"abs", "add", "add_any", "and", "clamp", "convert_element_type", "copy", "eq", "ge", "gt", "le", "lt", "max"}
+_ELEMENTWISE = {"abs", "add", "and", "clamp", "convert_element_type", "copy", "eq", "ge", "gt", "le", "lt", "max"}
 _ELEMENTWISE |= {"min", "mul", "ne", "neg", "not", "or", "select_n", "sign", "square", "sub", "xor", *_WIDE}
 
 

@@ -13,8 +13,9 @@ from jaxrnn.kernels.straight import columns_of
 
 
 def takes(arrays: list) -> bool:
-    """Triton knows arrays whose sizes are powers of two."""
-    return all(size & (size - 1) == 0 for array in arrays for size in array.shape)
+    """Triton knows arrays whose sizes are powers of two, and multiplies matrices from 16 rows and columns on."""
+    known = lambda size, rank: size & (size - 1) == 0 and size >= (16 if rank == 2 else 1)
+    return all(known(size, array.ndim) for array in arrays for size in array.shape)
 
 
 def call(program: Any, args: tuple, out: tuple, interpret: bool = False) -> Any:
