@@ -65,7 +65,7 @@ def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) 
     def one_step(state, item):
         x, step = item[0], steps.at(item[1])
         state = enter(step, state)
-        state = named(state, STATES) if steps.keep == "gates" else state
+        state = named(state, STATES) if steps.keep != "states" else state
         output, new = call_cell(cell, params, x, state, step.key)
         return leave(step, state, new), output
 

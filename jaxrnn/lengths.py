@@ -30,7 +30,7 @@ class Steps:
       step_key: `[K]` PRNG keys, one a step.
       run_key: the PRNG key that all steps share.
       start: the initial state, leaves `[B, ...]`.
-      keep: what a chunk keeps for its backward pass, "states", or "gates" (or states, where these are faster).
+      keep: what a chunk keeps for its backward pass, "gates", "states", or the "fastest" of the two.
       of_four: how a cell in four functions runs these steps; None is `jaxrnn.chunk.fused_chunk`.
     """
 
@@ -40,7 +40,7 @@ class Steps:
     step_key: jax.Array | None = None
     run_key: jax.Array | None = None
     start: State | None = None
-    keep: str = dataclasses.field(default="gates", metadata={"static": True})
+    keep: str = dataclasses.field(default="fastest", metadata={"static": True})
     of_four: Callable | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property

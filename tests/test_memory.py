@@ -54,6 +54,18 @@ def test_bytes_with_a_loss_on_all_outputs(options, most):
     assert floats_of_temporaries(4096, 8, 32, 64, on_all_outputs, **options) <= most + UNFUSED_LOSS
 
 
+@pytest.mark.parametrize(
+    ("memory", "least", "most"),
+    [
+        ("save", 2.8, 4.0),  # the cell states, beside the outputs, which are the other half of the states
+        (POLICIES.save_only_these_names(GATES), 5.5, 8.5),  # what it asks for
+    ],
+)
+def test_bytes_of_what_a_gpu_keeps(memory, least, most, on_a_gpu):
+    floats = floats_of_temporaries(4096, 8, 32, 64, on_all_outputs, memory=memory)
+    assert least <= floats <= most + UNFUSED_LOSS
+
+
 @pytest.mark.parametrize(("memory", "most"), [("recompute", 0.4), ("recursive", 0.2)])
 def test_bytes_with_a_loss_on_the_last_state(memory, most):
     assert floats_of_temporaries(65536, 4, 8, 64, on_the_last_state, memory=memory) <= most

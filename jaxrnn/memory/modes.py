@@ -25,14 +25,14 @@ class Mode:
     Attributes:
       name: one of `MODES`, or "policy".
       policy: the `jax.checkpoint` policy of a chunk.
-      keep: what a chunk of four functions keeps, "states", or "gates" (or states, where these are faster).
+      keep: what a chunk of four functions keeps, "gates", "states", or the "fastest" of the two.
       levels: scans over chunks, one inside the other; None is as many as the length asks for.
       skip: whether chunks past the longest row are skipped.
     """
 
     name: str
     policy: Callable
-    keep: str = "gates"
+    keep: str = "fastest"
     levels: int | None = 1
     skip: bool = True
 
@@ -86,7 +86,7 @@ def resolve(memory: str | Callable | Mode) -> Mode:
     """The mode that a caller's word for it stands for."""
     if isinstance(memory, str):
         return {"save": SAVE, "recompute": RECOMPUTE, "recursive": recursive(), "offload": OFFLOAD}[memory]
-    return memory if isinstance(memory, Mode) else Mode("policy", memory)
+    return memory if isinstance(memory, Mode) else Mode("policy", memory, keep="gates")  # which it can choose by their name
 
 
 def named(tree: Any, name: str) -> Any:
