@@ -3,8 +3,8 @@
     python benchmarks/compiled.py                                                   the table in the README
     python benchmarks/compiled.py "jaxrnn offload" lstm,65536,16,32,256 --loss state
 
-Needs the compiler and the assembler that `pip install "jax[cuda13]"` brings, and no driver. Nothing is run or tuned, and
-nothing of cuDNN compiled, so a GPU may choose other kernels for its products; `gpu.py` measures there.
+Needs jax-cuda13-plugin and jax-cuda13-pjrt (they are part of `jax[cuda13]`), the assembler of CUDA 13 (ptxas), and no driver.
+Nothing is run or tuned, nothing of cuDNN compiled: a GPU may choose other kernels for its products. `gpu.py` measures there.
 """
 
 from __future__ import annotations

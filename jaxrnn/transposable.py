@@ -42,6 +42,5 @@ def apply(f: Callable, transpose: Callable, x: Any) -> Any:
 
 def _linked(tree: Any, to: Any) -> Any:
     """`tree`, with the sum of no elements of `to` added: JAX wants all parts of a system to depend on the same."""
-    empty = lambda leaf: lax.slice_in_dim(jnp.real(leaf).reshape(-1), 0, 0)
-    none = sum((jnp.sum(empty(leaf)).astype(jnp.float32) for leaf in jax.tree.leaves(to)), jnp.float32(0))
+    none = sum((jnp.sum(jnp.real(leaf).reshape(-1)[:0]).astype(jnp.float32) for leaf in jax.tree.leaves(to)), jnp.float32(0))
     return jax.tree.map(lambda leaf: leaf + jnp.broadcast_to(none.astype(leaf.dtype), leaf.shape), tree)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import jaxrnn
+
 FOLDER = pathlib.Path(__file__).parent.parent / "benchmarks"
 
 # A program as XLA writes them for a GPU, a scan and a sum, abridged: a start and its end are one kernel, a call holds a command
@@ -113,6 +115,11 @@ def test_the_most_important_come_first(parts):
     assert {job.system for job in jobs} >= {*gpu.SYSTEMS, *gpu.COMPILER_OPTIONS}
     only = gpu.jobs(gpu.parser.parse_args(["--parts", "offload", "--lengths", "64", "128"]))
     assert [job.system for job in only] == ["trial", *["jaxrnn recompute, time-major", "jaxrnn offload, time-major"] * 4]
+
+
+def test_what_jaxrnn_says_of_the_compiler_is_measured(parts):
+    gpu, _, _ = parts
+    assert gpu.COMPILER_OPTIONS["jaxrnn save, compiler_options"] == jaxrnn.compiler_options("gpu")
 
 
 def test_a_measurement(tmp_path):

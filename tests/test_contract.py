@@ -153,8 +153,17 @@ def test_stepping_by_hand_equals_numpy(row, x64):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_resets_equal_numpy(row, x64):
     """An episode starts from the initial state, which the gradient sees each time."""
-    memory = "offload" if row.name in WHOLE else "save"
-    time, lengths = time_of(row), lengths_of(row)
+    resets_equal_numpy(row, "offload" if row.name in WHOLE else "save", lengths_of(row))
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name in ("basic", "lstm", "stack")], ids=lambda row: row.name)
+def test_resets_alone_where_a_gpu_keeps_states(row, on_a_gpu, x64):
+    """A state is then not what the step before put out."""
+    resets_equal_numpy(row, "save", None)
+
+
+def resets_equal_numpy(row, memory, lengths):
+    time = time_of(row)
     resets = np.random.default_rng(3).random((B, time)) < 0.4
     params, inputs, state = problem(row, time=time)
     weights = loss_weights(row, time=time)
@@ -166,7 +175,7 @@ def test_resets_equal_numpy(row, x64):
     want = oracle.directional(scalar, plain(state), plain(direction))
 
     def run(state):
-        options = {"sequence_length": jnp.asarray(lengths), "resets": jnp.asarray(resets)}
+        options = {"sequence_length": None if lengths is None else jnp.asarray(lengths), "resets": jnp.asarray(resets)}
         return loss(
             *jaxrnn.dynamic_rnn(row.cell, params, inputs, initial_state=state, memory=memory, chunk_size=3, **options),
             weights,

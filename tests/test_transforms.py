@@ -42,7 +42,8 @@ def test_forward_mode_agrees_with_reverse_mode(memory, x64):
     params = STACK.init(KEY, D, jnp.float64)
     inputs = jnp.asarray(INPUTS, jnp.float64)
     move = jax.tree.map(lambda p: jax.random.normal(KEY, p.shape, p.dtype), params)
-    f = lambda p: loss(p, inputs, memory=memory, sequence_length=jnp.asarray(LENGTHS))
+    resets = jax.random.bernoulli(KEY, 0.3, (B, T))
+    f = lambda p: loss(p, inputs, memory=memory, sequence_length=jnp.asarray(LENGTHS), resets=resets, reverse=True)
 
     @jax.jit
     def both(params):
