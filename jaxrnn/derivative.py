@@ -25,10 +25,11 @@ from jax.export import is_symbolic_dim
 
 from jaxrnn.kept import Gates
 from jaxrnn.lengths import Steps, enter, leave
-from jaxrnn.tangents import Live, add_tangents, over_time, step_shapes, tangent_of
-from jaxrnn.traced import reads, sums
+from jaxrnn.tangents import Live, add_tangents, over_time, several_devices, step_shapes, tangent_of
+from jaxrnn.traced import read_leaves, sums
 
 _MANY_ROWS = 8  # of a batch, of which a step's product is one of matrices
+_WIDE = 128  # rows that are worth turning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,24 +78,23 @@ class Derivative:
         doutput, dnew = add_tangents((doutput, dnew), taps["combine"])
         return leave(step, dstate, dnew), doutput
 
-    def backward(self, params: Live, xs: Live, ct_outputs: Any, ct_state: Any, ct_start: Any) -> tuple[tuple, Any, Any]:
-        """The transpose of `front` and of `step` at every step, the last one first.
+    def backward(self, params: Live, xs: Live) -> tuple[Callable, Callable]:
+        """The transpose of `step` at every step, the last one first, and that of `front`.
 
         Args:
           params, xs: which of their leaves have a cotangent.
-          ct_outputs: the outputs' cotangents, leaves `[K, B, ...]`.
-          ct_state: the end state's, leaves `[B, ...]`.
-          ct_start: what has come up so far of the state that resets go back to; None without resets.
 
         Returns:
-          `((params', xs'), first state's, ct_start)`, the first two lists of the live leaves.
+          `(one_step, weights_and_inputs)`: the body of a reverse scan over `(items, outputs')`, which carries
+          `(state', start')` (the latter None without resets), and what makes `(params', xs')`, lists of the live leaves, of
+          what the scan stacks.
         """
-        front = lambda dparams, dxs: self.front(params.fill(dparams), xs.fill(dxs))
+        turned = dataclasses.replace(self, xs=_turned(self.xs), states=_turned(self.states))
+        front = lambda dparams, dxs: turned.front(params.fill(dparams), xs.fill(dxs))
         live = params.leaves(self.params), xs.leaves(self.xs)
         added = step_shapes(jax.eval_shape(front, *live))
         one_step = lambda carry, item: self.step_back(added, carry, item)
-        (ct_state, ct_start), ct_added = lax.scan(one_step, (ct_state, ct_start), (self.items, ct_outputs), reverse=True)
-        return jax.linear_transpose(front, *live)(tuple(ct_added)), ct_state, ct_start
+        return one_step, lambda ct_added: jax.linear_transpose(front, *live)(tuple(ct_added))
 
     def step_back(self, added: tuple, carry: tuple, item: tuple) -> tuple[tuple, list]:
         """The transpose of `step`: `((state', start'), (item, output'))` to `((state', start'), added')`.
@@ -116,7 +116,7 @@ class Derivative:
             "gates": lambda p: over_time(self.cell.gates)(p, self.z, r, self.states),
             "combine": lambda p: over_time(self.cell.finish)(p, g, self.states),
         }
-        tangent = lambda use: tangent_of(use, (self.params,), (dparams,)) if reads(use, self.params) else None
+        tangent = lambda use: tangent_of(use, (self.params,), (dparams,)) if read_leaves(use, self.params) else None
         return {name: tangent(use) for name, use in uses.items()}
 
     def _summed_up(self, dz, dr):
@@ -156,3 +156,16 @@ def recur_tangent(cell: Any, params: Any, rows: int) -> Callable:
         return tangent_of(lambda s: cell.recur(params, s), (state,), (dstate,))
 
     return tangent
+
+
+def _turned(tree: Any) -> Any:
+    """`[K, B, F]` arrays whose transpose lies in memory as such, and is read as it lies.
+
+    A weight's gradient is a product with the transpose. On a CPU XLA hands one that has to be turned to a slower library: 3 to
+    9 % of a training step.
+    """
+    if jax.default_backend() != "cpu" or several_devices():
+        return tree
+    wide = lambda leaf: leaf.ndim == 3 and leaf.shape[-1] >= _WIDE
+    rows = lambda leaf: leaf.reshape(-1, leaf.shape[-1])
+    return jax.tree.map(lambda leaf: lax.optimization_barrier(rows(leaf).T).T.reshape(leaf.shape) if wide(leaf) else leaf, tree)

@@ -21,12 +21,14 @@ class Sequence:
       chunk_size: K; what is left of T is one shorter chunk.
       axis: of time in the sequence's arrays, 0 or 1; the other one is the batch.
       reverse: whether the last step comes first.
+      rows: the first row and their number, of those of the batch that are run through; None is all.
     """
 
     time: int
     chunk_size: int
     axis: int
     reverse: bool
+    rows: tuple[int, int] | None = None
 
     @property
     def chunks(self) -> int:
@@ -35,11 +37,18 @@ class Sequence:
 
     def step(self, tree: Any) -> Any:
         """One step of the sequence, as shapes."""
-        return jax.eval_shape(lambda: jax.tree.map(lambda leaf: lax.index_in_dim(leaf, 0, self.axis, keepdims=False), tree))
+        return jax.eval_shape(lambda: at(Chunk(self, 0, 1).read(tree), 0))
 
     def zeros(self, step: Any) -> Any:
         """A sequence of zeros, of steps with these shapes."""
         return jax.tree.map(lambda leaf: zeros_of(leaf, self.time, self.axis), step)
+
+    def cut_rows(self, tree: Any, axis: int = 0) -> Any:
+        """The rows that are run through, of arrays that have the batch along `axis`."""
+        if self.rows is None:
+            return tree
+        first, count = self.rows
+        return jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, first, first + count, axis=axis), tree)
 
     def loop(self, body: Callable, carry: Any, longest: jax.Array | None, backward: bool = False) -> Any:
         """`carry = body(chunk, carry)` for every chunk, or for those that begin before step `longest`.
@@ -67,6 +76,10 @@ class Chunk:
     number: Any
     size: int
 
+    def of(self, sequence: Sequence) -> Chunk:
+        """The same steps of other rows."""
+        return dataclasses.replace(self, sequence=sequence)
+
     @property
     def times(self) -> jax.Array:
         """`[K]`, the steps' places in the sequence."""
@@ -76,14 +89,18 @@ class Chunk:
     def read(self, tree: Any) -> Any:
         """This chunk of a sequence."""
         axis = self.sequence.axis
-        return jax.tree.map(lambda leaf: self._in_order(jnp.moveaxis(self._cut(leaf, axis), axis, 0)), tree)
+        steps = jax.tree.map(lambda leaf: self._in_order(jnp.moveaxis(self._cut(leaf, axis), axis, 0)), tree)
+        return self.sequence.cut_rows(steps, 1)
 
     def write(self, tree: Any, values: Any) -> Any:
         """The sequence with this chunk in its place."""
-        axis = self.sequence.axis
+        axis, rows, start = self.sequence.axis, self.sequence.rows, jnp.asarray(self._start)
+        first = jnp.full_like(start, rows[0] if rows else 0)
 
         def put(leaf, value):
-            return lax.dynamic_update_slice_in_dim(leaf, jnp.moveaxis(self._in_order(value), 0, axis), self._start, axis)
+            where = [start, first] if axis == 0 else [first, start]
+            where += [jnp.zeros_like(start)] * (leaf.ndim - 2)
+            return lax.dynamic_update_slice(leaf, jnp.moveaxis(self._in_order(value), 0, axis), where)
 
         return jax.tree.map(put, tree, values)
 

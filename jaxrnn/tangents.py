@@ -24,7 +24,7 @@ def over_time(f: Callable) -> Callable:
         leaves = jax.tree.leaves(args)
         steps_and_rows = leaves[0].shape[:2]
         rowless = any(leaf.ndim < 2 or leaf.shape[:2] != steps_and_rows for leaf in leaves)
-        if rowless or _several_devices():
+        if rowless or several_devices():
             return jax.vmap(functools.partial(f, params))(*args)
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), args)
         return jax.tree.map(lambda leaf: leaf.reshape(*steps_and_rows, *leaf.shape[1:]), f(params, *rows))
@@ -32,7 +32,7 @@ def over_time(f: Callable) -> Callable:
     return run
 
 
-def _several_devices() -> bool:
+def several_devices() -> bool:
     """Whether anything could be split; what is, is not known while tracing."""
     return jax.device_count() > 1
 

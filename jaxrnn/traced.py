@@ -19,11 +19,11 @@ def varying(f: Callable, fixed: Any, *args: Any) -> list[bool]:
     return [id(v) in varies for v in jaxpr.outvars]
 
 
-def reads(f: Callable, params: Any) -> bool:
-    """Whether `f(params)` depends on any leaf of `params`."""
+def read_leaves(f: Callable, params: Any) -> list[Any]:
+    """The leaves of `params` that `f(params)` depends on."""
     jaxpr = jax.make_jaxpr(f)(params).jaxpr
     read = {id(v) for eqn in jaxpr.eqns for v in eqn.invars} | {id(v) for v in jaxpr.outvars}
-    return any(id(v) in read for v in jaxpr.invars)
+    return [leaf for leaf, v in zip(jax.tree.leaves(params), jaxpr.invars, strict=True) if id(v) in read]
 
 
 def sums(f: Callable, a: Any, b: Any, *rest: Any) -> Iterator[tuple[int, int]]:

@@ -27,13 +27,15 @@ from jax import lax
 
 from jaxrnn import transposable
 from jaxrnn.chunk import chunk_body, plain_chunk
-from jaxrnn.derivative import Derivative, many_rows, recur_tangent
-from jaxrnn.inplace import Sequence, put, zeros_of
-from jaxrnn.lengths import Steps, enter, leave, valid_steps, zero_padding
+from jaxrnn.derivative import many_rows, recur_tangent
+from jaxrnn.halves import halves, joined, scan_together
+from jaxrnn.inplace import Chunk, Sequence
+from jaxrnn.lengths import Steps, valid_steps
 from jaxrnn.memory.blocks import scan_chunks
 from jaxrnn.memory.modes import Mode
-from jaxrnn.tangents import Live, add_tangents, over_time, tangent_of
-from jaxrnn.tape import Reads, Run, Tape, reader, step_that_keeps
+from jaxrnn.passes import Backward, Forward
+from jaxrnn.tangents import Live, add_tangents, tangent_of
+from jaxrnn.tape import Reads, Run, Tape
 
 
 def run_in_place(
@@ -119,64 +121,43 @@ def _tangent(run: Run, reads: Reads, tape: Tape, dreads: Reads) -> Any:
 # ---- the two passes
 
 
-def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape]:
-    """Runs, and keeps for the backward pass what it needs, if `keeps`."""
-    cell, params, sequence = run.cell, reads.params, run.sequence
+def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], list[Tape]]:
+    """Runs, and keeps for the backward pass what it needs, if `keeps`: a tape for each of the `halves`."""
     what = run.keeps if keeps else "nothing"
     carries_gates = what == "nothing" and _carries_gates(reads.state)
-    step, in_outputs = step_that_keeps("values" if carries_gates else what, run, reads)
-
-    def one_chunk(chunk, carry):
-        start, outputs, starts, kept = carry
-        xs, steps = reads.chunk(chunk)
-
-        def one_step(carry, item):
-            (state, kept), (t, z, now) = carry, item
-            now = steps.at(now)
-            state = enter(now, state)
-            output, new, more = step(z, state)
-            return (leave(now, state, new), more if what == "nothing" else put(kept, more, t)), output
-
-        items = chunk.times, over_time(cell.project)(params, xs), steps.varying
-        (state, kept), ys = lax.scan(one_step, (start, kept), items)
-        starts = put(starts, start, chunk.number) if keeps else starts
-        return state, chunk.write(outputs, zero_padding(steps.valid, ys)), starts, kept
-
-    x = sequence.step(reads.inputs)
-    output, _, kept = jax.eval_shape(lambda x, state: step(cell.project(params, x), state), x, reads.state)
-    starts = jax.tree.map(lambda leaf: zeros_of(leaf, sequence.chunks), reads.state if keeps else ())
-    kept = [jnp.zeros_like(leaf) if what == "nothing" else zeros_of(leaf, sequence.time) for leaf in kept]
-    carry = reads.state, sequence.zeros(output), starts, kept
-    state, outputs, starts, kept = sequence.loop(one_chunk, carry, reads.longest)
+    passes = [Forward(*half, keeps, "values" if carries_gates else what) for half in halves(run, reads)]
+    output = jax.eval_shape(functools.partial(run.cell, reads.params), run.sequence.step(reads.inputs), reads.state)[0]
+    carry = run.sequence.zeros(output), [each.first_carry() for each in passes]
+    outputs, carries = run.sequence.loop(functools.partial(_one_chunk, passes), carry, reads.longest)
     if carries_gates:
-        (outputs, _), kept = lax.optimization_barrier((outputs, kept)), []
-    return (outputs, state), Tape(starts, kept, outputs if in_outputs else None)
+        outputs, _ = lax.optimization_barrier((outputs, [kept for *_, kept in carries]))
+    tapes = [each.tape(carry, outputs) for each, carry in zip(passes, carries, strict=True)]
+    return (outputs, joined([state for state, *_ in carries])), tapes
 
 
 def _backward(
-    run: Run, reads: Reads, tape: Tape, live_params: Live, live_inputs: Live, ct_outputs: Any, ct_state: Any
+    run: Run, reads: Reads, tapes: list[Tape], params: Live, inputs: Live, ct_outputs: Any, ct_state: Any
 ) -> tuple[list, list, Any]:
     """The cotangents of the live leaves of params and inputs, and of the initial state."""
-    cell, params = run.cell, reads.params
-    states_and_gates = reader(run, reads, tape)
-    recur = recur_tangent(cell, params, jax.tree.leaves(reads.state)[0].shape[0])
-
-    def one_chunk(chunk, carry):
-        ct_params, ct_inputs, ct_state, ct_start = carry
-        xs, steps = reads.chunk(chunk)
-        z = over_time(cell.project)(params, xs)
-        states, gates = states_and_gates(chunk, steps, z)
-        derivative = Derivative(cell, params, xs, z, states, gates, steps, recur)
-        ct_ys = zero_padding(steps.valid, chunk.read(ct_outputs))
-        (more, ct_xs), ct_state, ct_start = derivative.backward(live_params, live_inputs, ct_ys, ct_state, ct_start)
-        ct_inputs = chunk.write(ct_inputs, zero_padding(steps.valid, ct_xs))
-        return add_tangents(ct_params, more), ct_inputs, ct_state, ct_start
-
+    recur = recur_tangent(run.cell, reads.params, jax.tree.leaves(reads.state)[0].shape[0])
+    sides = zip(halves(run, reads), tapes, strict=True)
+    passes = [Backward(*half, tape, recur, params, inputs, ct_outputs) for half, tape in sides]
     zeros = lambda leaves: [jnp.zeros_like(leaf) for leaf in leaves]
-    ct_start = None if reads.resets is None else jax.tree.map(jnp.zeros_like, reads.state)
-    carry = zeros(live_params.leaves(params)), zeros(live_inputs.leaves(reads.inputs)), ct_state, ct_start
-    ct_params, ct_inputs, ct_state, ct_start = run.sequence.loop(one_chunk, carry, reads.longest, backward=True)
-    return ct_params, ct_inputs, add_tangents(ct_state, ct_start)
+    shared = zeros(params.leaves(reads.params)), zeros(inputs.leaves(reads.inputs))
+    carry = shared, [each.first_carry(ct_state) for each in passes]
+    body = functools.partial(_one_chunk, passes, backward=True)
+    (ct_params, ct_inputs), carries = run.sequence.loop(body, carry, reads.longest, backward=True)
+    return ct_params, ct_inputs, joined([add_tangents(*carry) for carry in carries])
+
+
+def _one_chunk(passes: list, chunk: Chunk, carry: tuple[Any, list], backward: bool = False) -> tuple[Any, list]:
+    """A chunk of all the passes, whose carry is what they share and what each has of its own."""
+    (shared, carries), done = carry, []
+    loops, ends = zip(*(each.begin(chunk, carry) for each, carry in zip(passes, carries, strict=True)), strict=True)
+    for end, result in zip(ends, scan_together(loops, reverse=backward), strict=True):
+        shared, carry = end(shared, *result)
+        done.append(carry)
+    return shared, done
 
 
 def _carries_gates(state: Any) -> bool:

@@ -15,6 +15,8 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
 import jax
 import pytest
 
+from jaxrnn import derivative, halves
+
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -38,7 +40,7 @@ def forget_compiled_programs():
 @pytest.fixture
 def one_device(monkeypatch):
     """What runs where there is one device, where nothing is split."""
-    monkeypatch.setattr("jaxrnn.tangents._several_devices", lambda: False)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
 
 
 @pytest.fixture
@@ -46,6 +48,17 @@ def on_a_gpu(monkeypatch):
     """What is chosen where the default backend is a GPU, run by the one that there is."""
     jax.clear_caches()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def of_any_size(monkeypatch):
+    """What a CPU does from some size on, done whatever the size."""
+    jax.clear_caches()
+    monkeypatch.setattr(halves, "_ROWS", 2)
+    monkeypatch.setattr(halves, "_WEIGHTS", range(1, 10**9))
+    monkeypatch.setattr(derivative, "_WIDE", 1)
     yield
     jax.clear_caches()
 

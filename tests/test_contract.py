@@ -115,6 +115,20 @@ def test_what_a_gpu_keeps_does_as_well(row, runner, lengths, reverse, expected, 
     equals_numpy(row, runner, lengths, reverse, expected)
 
 
+HALVED = [row for row in ROWS if row.name in ("lstm_full", "gru", "gru_reset_before", "stack")]
+
+
+@pytest.mark.parametrize("row", HALVED, ids=lambda row: row.name)
+@pytest.mark.parametrize(("lengths", "reverse"), [("none", True), ("mixed", False)])
+def test_two_halves_of_a_batch_do_as_well(row, lengths, reverse, expected, of_any_size, x64):
+    equals_numpy(row, "save", lengths, reverse, expected)
+
+
+@pytest.mark.parametrize("row", HALVED, ids=lambda row: row.name)
+def test_two_halves_of_a_batch_start_again_as_well(row, of_any_size, x64):
+    resets_equal_numpy(row, "save", lengths_of(row))
+
+
 def equals_numpy(row, runner, lengths, reverse, expected):
     (outputs, state), derivatives = expected(row, lengths, reverse)
     weights = loss_weights(row, time=time_of(row))
