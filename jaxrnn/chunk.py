@@ -24,11 +24,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.derivative import Derivative, recur_tangent
+from jaxrnn.derivative import Derivative
 from jaxrnn.kept import keep
 from jaxrnn.keys import call_cell, fold_in
 from jaxrnn.lengths import Steps, enter, leave, zero_padding
 from jaxrnn.memory.modes import STATES, Mode, named
+from jaxrnn.recurrent import recur, recur_tangent
 from jaxrnn.tangents import instantiate, over_time
 
 
@@ -80,7 +81,7 @@ def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tu
     def one_step(state, item):
         z, step = item[0], steps.at(item[1])
         state = enter(step, state)
-        output, new = cell.update(params, z, cell.recur(params, state), state)
+        output, new = cell.update(params, z, recur(cell, params, state), state)
         return leave(step, state, new), output
 
     state, outputs = lax.scan(one_step, state, (over_time(cell.project)(params, xs), steps.varying))
@@ -93,8 +94,8 @@ def _fused_chunk_jvp(cell: Any, primals: tuple, tangents: tuple) -> tuple[Any, A
     dparams, dxs, dstate, dsteps = tangents
     z = over_time(cell.project)(params, xs)
     out, states, gates = keep(cell, params, z, state, steps)
-    recur = recur_tangent(cell, params, jax.tree.leaves(state)[0].shape[0])
-    derivative = Derivative(cell, params, xs, z, states, gates, steps, recur)
+    tangent = recur_tangent(cell, params, jax.tree.leaves(state)[0].shape[0])
+    derivative = Derivative(cell, params, xs, z, states, gates, steps, tangent)
     dstart = instantiate(dsteps.start, steps.start)
 
     def one_step(dstate, item):

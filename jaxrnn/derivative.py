@@ -21,14 +21,12 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.export import is_symbolic_dim
 
 from jaxrnn.kept import Gates
 from jaxrnn.lengths import Steps, enter, leave
 from jaxrnn.tangents import Live, add_tangents, over_time, several_devices, step_shapes, tangent_of
 from jaxrnn.traced import read_leaves, sums
 
-_MANY_ROWS = 8  # of a batch, of which a step's product is one of matrices
 _WIDE = 128  # rows that are worth turning
 
 
@@ -133,29 +131,6 @@ class Derivative:
         for i, j in pairs:
             dz[i], dr[j] = dz[i] + dr[j], None
         return z_tree.unflatten(dz), r_tree.unflatten(dr)
-
-
-def many_rows(rows: Any) -> bool:
-    """Whether a batch is so large that a step takes longer than it takes to start its operations; unknown sizes are not."""
-    return not is_symbolic_dim(rows) and rows >= _MANY_ROWS
-
-
-def recur_tangent(cell: Any, params: Any, rows: int) -> Callable:
-    """`(state, .state) -> r(.state)`, at every step of a loop over `rows` rows.
-
-    The backward loop multiplies by the transpose of the recurrent matrices. They are turned once, in front of the loop, and
-    back inside it, where the compiler makes one product of the two: 5 to 20 % of a training step on a CPU, from a few rows on
-    (fewer are products of a vector, for which it is slower, up to five times; so may be those of a symbolic number).
-    """
-    leaves, tree = jax.tree.flatten(params)
-    matrices = [many_rows(rows) and leaf.ndim == 2 for leaf in leaves]
-    turned = [lax.optimization_barrier(leaf.T) if m else leaf for leaf, m in zip(leaves, matrices, strict=True)]
-
-    def tangent(state, dstate):
-        params = tree.unflatten([leaf.T if m else leaf for leaf, m in zip(turned, matrices, strict=True)])
-        return tangent_of(lambda s: cell.recur(params, s), (state,), (dstate,))
-
-    return tangent
 
 
 def _turned(tree: Any) -> Any:

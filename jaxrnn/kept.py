@@ -17,6 +17,7 @@ from jax import lax
 
 from jaxrnn.lengths import enter, leave
 from jaxrnn.memory.modes import GATES, STATES, named
+from jaxrnn.recurrent import recur
 from jaxrnn.traced import varying
 
 
@@ -96,7 +97,7 @@ def keep(cell, params, z, state, steps):
     def one_step(state, item):
         z, step = item[0], steps.at(item[1])
         state = enter(step, state)
-        gates = linearize_gates(cell, params, z, cell.recur(params, state), state)
+        gates = linearize_gates(cell, params, z, recur(cell, params, state), state)
         rebuild.append(gates.rebuild)
         output, new = cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state)
         return leave(step, state, new), (output, gates.kept if gates_are_kept else state)

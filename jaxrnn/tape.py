@@ -21,6 +21,7 @@ from jaxrnn.inplace import Chunk, Sequence, at, longest_of
 from jaxrnn.kept import Gates, gates_from_states, keep, keeps_gates, linearize_gates, states_from_gates
 from jaxrnn.lengths import Steps, valid_steps, zero_padding
 from jaxrnn.memory.modes import SAVE, Mode
+from jaxrnn.recurrent import recur
 from jaxrnn.traced import same_results
 
 
@@ -90,7 +91,7 @@ def step_that_keeps(what: str, run: Run, reads: Reads) -> tuple[Callable, bool]:
     in_outputs = _in_outputs(what, run, reads) if what in ("gates", "states") else []
 
     def step(z, state):
-        r = cell.recur(params, state)
+        r = recur(cell, params, state)
         if what == "gates":
             output, new, gates = _step_with_gates(cell, params, z, r, state)
             return output, new, _not_in(in_outputs, gates.kept)

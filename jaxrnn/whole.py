@@ -27,13 +27,13 @@ from jax import lax
 
 from jaxrnn import transposable
 from jaxrnn.chunk import chunk_body, plain_chunk
-from jaxrnn.derivative import many_rows, recur_tangent
 from jaxrnn.halves import halves, joined, scan_together
 from jaxrnn.inplace import Chunk, Sequence
 from jaxrnn.lengths import Steps, valid_steps
 from jaxrnn.memory.blocks import scan_chunks
 from jaxrnn.memory.modes import Mode
 from jaxrnn.passes import Backward, Forward
+from jaxrnn.recurrent import many_rows, recur_tangent
 from jaxrnn.tangents import Live, add_tangents, tangent_of
 from jaxrnn.tape import Reads, Run, Tape
 

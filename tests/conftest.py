@@ -15,7 +15,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
 import jax
 import pytest
 
-from jaxrnn import derivative, halves
+from jaxrnn import derivative, halves, recurrent
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -53,12 +53,13 @@ def on_a_gpu(monkeypatch):
 
 
 @pytest.fixture
-def of_any_size(monkeypatch):
-    """What a CPU does from some size on, done whatever the size."""
+def as_if_large(monkeypatch):
+    """What a CPU does with much work, done with little."""
     jax.clear_caches()
     monkeypatch.setattr(halves, "_ROWS", 2)
     monkeypatch.setattr(halves, "_WEIGHTS", range(1, 10**9))
     monkeypatch.setattr(derivative, "_WIDE", 1)
+    monkeypatch.setattr(recurrent, "_LITTLE_WORK", 0)
     yield
     jax.clear_caches()
 

@@ -63,7 +63,7 @@ def test_not_on_a_gpu_and_not_on_several_devices(parts, monkeypatch):
 
 @pytest.mark.parametrize("batch", [2, 5])
 @pytest.mark.parametrize("time_major", [False, True])
-def test_layouts_and_odd_batches(batch, time_major, of_any_size, parts):
+def test_layouts_and_odd_batches(batch, time_major, as_if_large, parts):
     """Against the scan over chunks that a policy of one's own takes."""
     cell = jaxrnn.LSTMCell(4, num_proj=2)
     params = cell.init(jax.random.key(0), D)
@@ -83,7 +83,7 @@ def test_layouts_and_odd_batches(batch, time_major, of_any_size, parts):
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=2e-5, atol=2e-6), got, want)
 
 
-def test_under_vmap_and_forward_mode(of_any_size, parts):
+def test_under_vmap_and_forward_mode(as_if_large, parts):
     cell = jaxrnn.GRUCell(4)
     params = cell.init(jax.random.key(0), D)
     inputs = jax.random.normal(jax.random.key(1), (3, 4, T, D))
