@@ -27,7 +27,7 @@ from jaxrnn.lengths import Steps, enter, leave
 from jaxrnn.tangents import Live, add_tangents, over_time, several_devices, step_shapes, tangent_of
 from jaxrnn.traced import read_leaves, sums
 
-_WIDE = 128  # rows that are worth turning
+_WIDE = 200  # rows that are worth turning
 
 
 @dataclasses.dataclass(frozen=True)
