@@ -44,7 +44,7 @@ def scan_together(loops: Sequence[tuple[Callable, Any, Any]], reverse: bool = Fa
 
     def all_steps(carries, items):
         results = [step(carry, item) for step, carry, item in zip(steps, carries, items, strict=True)]
-        return tuple(zip(*results, strict=True))
+        return tuple(carry for carry, _ in results), [stacked for _, stacked in results]
 
     return list(zip(*lax.scan(all_steps, carries, items, reverse=reverse), strict=True))
 

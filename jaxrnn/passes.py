@@ -43,7 +43,7 @@ class Forward:
         return step_that_keeps(self.what, self.run, self.reads)
 
     @property
-    def _over_time(self) -> bool:
+    def _kept_over_time(self) -> bool:
         return self.what in ("gates", "states")
 
     def first_carry(self) -> tuple[Any, Any, list]:
@@ -52,7 +52,7 @@ class Forward:
         step = lambda x, state: self._step[0](run.cell.project(reads.params, x), state)
         kept = jax.eval_shape(step, run.sequence.step(reads.inputs), reads.state)[2]
         starts = jax.tree.map(lambda leaf: zeros_of(leaf, run.sequence.chunks), reads.state if self.keeps else ())
-        kept = [zeros_of(leaf, run.sequence.time) if self._over_time else jnp.zeros_like(leaf) for leaf in kept]
+        kept = [zeros_of(leaf, run.sequence.time) if self._kept_over_time else jnp.zeros_like(leaf) for leaf in kept]
         return reads.state, starts, kept
 
     def begin(self, chunk: Chunk, carry: tuple) -> tuple[tuple, Callable]:
@@ -65,7 +65,7 @@ class Forward:
             now = steps.at(now)
             state = enter(now, state)
             output, new, more = self._step[0](z, state)
-            return (leave(now, state, new), put(kept, more, t) if self._over_time else more), output
+            return (leave(now, state, new), put(kept, more, t) if self._kept_over_time else more), output
 
         def end(outputs, carry, ys):
             state, kept = carry
@@ -78,7 +78,7 @@ class Forward:
     def tape(self, carry: tuple, outputs: Any) -> Tape:
         """What is kept, of the last carry and the run's outputs."""
         _, starts, kept = carry
-        return Tape(starts, kept if self._over_time else [], outputs if self._step[1] else None)
+        return Tape(starts, kept if self._kept_over_time else [], outputs if self._step[1] else None)
 
 
 @dataclasses.dataclass(frozen=True)

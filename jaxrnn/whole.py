@@ -8,8 +8,8 @@ of the inputs as they lie, and what it keeps goes where it stays.
     backward    for every chunk, from the last one: its states, from the gates and the first state; its steps backward, the
                 cotangents of z and r; with these the gradients of inputs and weights, each in one product
 
-(`jaxrnn.tape` has what else can be kept, and "recompute", which keeps none of it.) With lengths, neither pass runs the chunks
-that are padding throughout.
+(`jaxrnn.tape` has what else can be kept, and "recompute", which keeps none of it; `jaxrnn.passes` has what is done in a chunk.)
+Two `halves` of the batch can go side by side. With lengths, neither pass runs the chunks that are padding throughout.
 
 JAX sees a linear function with a transpose of its own (`jaxrnn.transposable`). All else that it may want of a run, forward
 mode and second derivatives, comes from a scan over the steps.
@@ -84,24 +84,24 @@ def _whole_run(run: Run, reads: Reads) -> tuple[Any, Any]:
 @functools.partial(_whole_run.defjvp, symbolic_zeros=True)
 def _whole_run_jvp(run, primals, tangents):
     (reads,), (dreads,) = primals, tangents
-    out, tape = _taped_run(run, reads)
-    return out, _tangent(run, reads, tape, dreads)
+    out, tapes = _taped_run(run, reads)
+    return out, _tangent(run, reads, tapes, dreads)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _taped_run(run: Run, reads: Reads) -> tuple[Any, Tape]:
+def _taped_run(run: Run, reads: Reads) -> tuple[Any, list[Tape]]:
     return _forward(run, reads, keeps=True)
 
 
 @functools.partial(_taped_run.defjvp, symbolic_zeros=True)
 def _taped_run_jvp(run, primals, tangents):
-    # The tape has no tangent: derivatives of the derivative are those of the scan, which does not read it.
+    # A tape has no tangent: derivatives of the derivative are those of the scan, which does not read it.
     (reads,), (dreads,) = primals, tangents
-    out, tape = _taped_run(run, reads)
-    return (out, tape), (_tangent(run, reads, tape, dreads), jax.tree.map(jnp.zeros_like, tape))
+    out, tapes = _taped_run(run, reads)
+    return (out, tapes), (_tangent(run, reads, tapes, dreads), jax.tree.map(jnp.zeros_like, tapes))
 
 
-def _tangent(run: Run, reads: Reads, tape: Tape, dreads: Reads) -> Any:
+def _tangent(run: Run, reads: Reads, tapes: list[Tape], dreads: Reads) -> Any:
     """The tangent of the run's results: linear in those of `dreads` that are not zero throughout."""
     live = [Live.of(part) for part in dreads]
 
@@ -112,7 +112,7 @@ def _tangent(run: Run, reads: Reads, tape: Tape, dreads: Reads) -> Any:
 
     def transpose(cotangents):
         live_params, live_inputs, live_state, *_ = live
-        ct_params, ct_inputs, ct_state = _backward(run, reads, tape, live_params, live_inputs, *cotangents)
+        ct_params, ct_inputs, ct_state = _backward(run, reads, tapes, live_params, live_inputs, *cotangents)
         return [ct_params, ct_inputs, live_state.leaves(ct_state), [], []]
 
     return transposable.apply(plain, transpose, [part.leaves(d) for part, d in zip(live, dreads, strict=True)])
