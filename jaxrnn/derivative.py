@@ -136,7 +136,7 @@ class Derivative:
 def _turned(tree: Any) -> Any:
     """`[K, B, F]` arrays whose transpose lies in memory as such, and is read as it lies.
 
-    A weight's gradient is a product with the transpose. On a CPU XLA hands one that has to be turned to a slower library: 3 to
+    A weight's gradient is a product with the transpose. On a CPU XLA hands one that has to be turned to a slower library: up to
     9 % of a training step.
     """
     if jax.default_backend() != "cpu" or several_devices():
