@@ -65,6 +65,16 @@ def as_if_large(monkeypatch):
 
 
 @pytest.fixture
+def parts(monkeypatch):
+    """Into how many parts each run so far had its batch cut."""
+    seen, halves_of = [], halves.halves
+    monkeypatch.setattr("jaxrnn.whole.halves", lambda *args: seen.append(len(halves_of(*args))) or halves_of(*args))
+    jax.clear_caches()
+    yield seen
+    jax.clear_caches()
+
+
+@pytest.fixture
 def small_heap():
     """`jax.checking_leaks` collects garbage at the end of every trace, which takes long where much is alive."""
     gc.collect()

@@ -6,20 +6,9 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn import halves
 
 T, D = 4, 3
 pytestmark = pytest.mark.usefixtures("one_device")
-
-
-@pytest.fixture
-def parts(monkeypatch):
-    """How many parts each run so far had."""
-    seen, halves_of = [], halves.halves
-    monkeypatch.setattr("jaxrnn.whole.halves", lambda *args: seen.append(len(halves_of(*args))) or halves_of(*args))
-    jax.clear_caches()
-    yield seen
-    jax.clear_caches()
 
 
 def shapes(cell, batch, time=T):
