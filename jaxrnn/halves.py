@@ -49,16 +49,17 @@ def scan_together(loops: Sequence[tuple[Callable, Any, Any]], reverse: bool = Fa
     return list(zip(*lax.scan(all_steps, carries, items, reverse=reverse), strict=True))
 
 
-def joined(parts: Sequence[Any]) -> Any:
-    """The halves' trees, leaves `[B / 2, ...]`, as one."""
-    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+def joined(parts: Sequence[tuple[Run, Reads]], trees: Sequence[Any]) -> Any:
+    """What each part of the batch has, leaves `[B / 2, ...]`, as one tree, the rows as they lie."""
+    trees = [run.sequence.as_they_lie(tree) for (run, _), tree in zip(parts, trees, strict=True)]
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
 def _with_rows(run: Run, reads: Reads, first: int, count: int) -> tuple[Run, Reads]:
     """These rows alone. Arrays over the whole sequence stay as they are: their rows are cut out chunk by chunk."""
     sequence = dataclasses.replace(run.sequence, rows=(first, count))
-    mine = {name: sequence.cut_rows(getattr(reads, name)) for name in ("state", "lengths")}
-    return dataclasses.replace(run, sequence=sequence), reads._replace(**mine)
+    state, lengths = sequence.cut_rows((reads.state, reads.lengths))
+    return dataclasses.replace(run, sequence=sequence), reads._replace(state=state, lengths=lengths)
 
 
 def _worth_it(run: Run, reads: Reads, rows: Any) -> bool:

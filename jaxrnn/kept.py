@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn.inplace import corner
 from jaxrnn.lengths import enter, leave
 from jaxrnn.memory.modes import GATES, STATES, named
 from jaxrnn.recurrent import recur
@@ -28,7 +29,8 @@ class Gates:
     `jax.linearize` gives the gates' values and their derivative as a pytree of arrays. Among these, `kept` (leaves
     `[K, B, ...]`) has every distinct one once. Those that are parameters or the state itself are not kept again, and those
     that come from the parameters alone (a slice of the weights, say) are made again: K copies of weights would be large.
-    A whole run has some of them in arrays over all T steps, which a loop reads in place: `places` `[K]` says where.
+    A whole run has some of them in arrays over all T steps, perhaps of more rows, which a loop reads in place: `places` `[K]`
+    says where.
     """
 
     kept: list[jax.Array]
@@ -45,8 +47,9 @@ class Gates:
     def at(self, params: Any, state: Any, items: list[Any]) -> tuple[Any, Callable]:
         """`(g, (dz, dr, dstate) -> dg)` at one step of the loop."""
         whole = self.whole or [None] * len(items)
-        read = lambda w, item: item if w is None else lax.dynamic_index_in_dim(w, item, keepdims=False)
-        return self.rebuild(params, state, [read(w, item) for w, item in zip(whole, items, strict=True)])
+        step = lambda w, item: lax.dynamic_index_in_dim(w, item, keepdims=False)
+        read = lambda w, item, kept: item if w is None else corner(step(w, item), kept.shape[1:])
+        return self.rebuild(params, state, [read(*each) for each in zip(whole, items, self.kept, strict=True)])
 
 
 def keeps_gates(keep: str) -> bool:

@@ -59,21 +59,23 @@ class Forward:
         """The scan, and `end(outputs, its carry, its outputs)`, which gives `(outputs, carry)`."""
         (start, starts, kept), chunk = carry, chunk.of(self.run.sequence)
         xs, steps = self.reads.chunk(chunk)
+        first, whole = chunk.first_rows(start), self._kept_over_time
 
         def one_step(carry, item):
             (state, kept), (t, z, now) = carry, item
             now = steps.at(now)
             state = enter(now, state)
             output, new, more = self._step[0](z, state)
-            return (leave(now, state, new), put(kept, more, t) if self._kept_over_time else more), output
+            return (leave(now, state, new), put(kept, more, t) if whole else more), output
 
         def end(outputs, carry, ys):
-            state, kept = carry
-            more = put(starts, start, chunk.number) if self.keeps else starts
-            return chunk.write(outputs, zero_padding(steps.valid, ys)), (state, more, kept)
+            state, ended = carry
+            ended = ended if whole else chunk.put_rows(kept, ended)
+            state, more = chunk.put_rows(start, state), put(starts, first, chunk.number) if self.keeps else starts
+            return chunk.write(outputs, zero_padding(steps.valid, ys)), (state, more, ended)
 
         items = chunk.times, over_time(self.run.cell.project)(self.reads.params, xs), steps.varying
-        return (one_step, (start, kept), items), end
+        return (one_step, (first, kept if whole else chunk.first_rows(kept)), items), end
 
     def tape(self, carry: tuple, outputs: Any) -> Tape:
         """What is kept, of the last carry and the run's outputs."""
@@ -103,7 +105,7 @@ class Backward:
     def first_carry(self, ct_state: Any) -> tuple[Any, Any]:
         """The cotangents of the state, and of the one that resets go back to; None without these."""
         ct_start = None if self.reads.resets is None else jax.tree.map(jnp.zeros_like, self.reads.state)
-        return self.run.sequence.cut_rows(ct_state), ct_start
+        return self.run.sequence.in_order(self.run.sequence.cut_rows(ct_state)), ct_start
 
     def begin(self, chunk: Chunk, carry: tuple) -> tuple[tuple, Callable]:
         """The scan, and `end((params', inputs'), its carry, what it stacked)`, which gives `((params', inputs'), carry)`."""
@@ -114,10 +116,10 @@ class Backward:
         derivative = Derivative(cell, params, xs, z, states, gates, steps, self.recur)
         one_step, weights_and_inputs = derivative.backward(self.params, self.inputs)
 
-        def end(cotangents, carry, ct_added):
+        def end(cotangents, ended, ct_added):
             (ct_params, ct_inputs), (more, ct_xs) = cotangents, weights_and_inputs(ct_added)
             ct_inputs = chunk.write(ct_inputs, zero_padding(steps.valid, ct_xs))
-            return (add_tangents(ct_params, more), ct_inputs), carry
+            return (add_tangents(ct_params, more), ct_inputs), chunk.put_rows(carry, ended)
 
         ct_ys = zero_padding(steps.valid, chunk.read(self.ct_outputs))
-        return (one_step, carry, (derivative.items, ct_ys)), end
+        return (one_step, chunk.first_rows(carry), (derivative.items, ct_ys)), end

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.inplace import Chunk, Sequence, at, longest_of
+from jaxrnn.inplace import Chunk, Sequence, at
 from jaxrnn.kept import Gates, gates_from_states, keep, keeps_gates, linearize_gates, states_from_gates
 from jaxrnn.lengths import Steps, valid_steps, zero_padding
 from jaxrnn.memory.modes import SAVE, Mode
@@ -56,15 +56,11 @@ class Reads(NamedTuple):
     lengths: jax.Array | None
     resets: jax.Array | None
 
-    @property
-    def longest(self) -> jax.Array | None:
-        """Steps of the longest row."""
-        return None if self.lengths is None else longest_of(self.lengths)
-
     def chunk(self, chunk: Chunk) -> tuple[Any, Steps]:
         """The inputs of a chunk, zeros in the padding, and its steps."""
-        valid = valid_steps(self.lengths)
-        steps = Steps(None if valid is None else valid(chunk.times)).resetting(chunk.read(self.resets), self.state)
+        lengths, start = chunk.first_rows((self.lengths, self.state))
+        valid = valid_steps(lengths)
+        steps = Steps(None if valid is None else valid(chunk.times)).resetting(chunk.read(self.resets), start)
         return zero_padding(steps.valid, chunk.read(self.inputs)), steps
 
 
@@ -80,6 +76,10 @@ class Tape(NamedTuple):
     starts: Any
     steps: list[jax.Array]
     outputs: Any
+
+    def start(self, chunk: Chunk) -> Any:
+        """The state that a chunk starts from."""
+        return chunk.first_rows(at(self.starts, chunk.number))
 
 
 def step_that_keeps(what: str, run: Run, reads: Reads) -> tuple[Callable, bool]:
@@ -108,18 +108,19 @@ def reader(run: Run, reads: Reads, tape: Tape) -> Callable:
 
 
 def _run_again(run, reads, tape):
-    return lambda chunk, steps, z: keep(run.cell, reads.params, z, at(tape.starts, chunk.number), steps)[1:]
+    return lambda chunk, steps, z: keep(run.cell, reads.params, z, tape.start(chunk), steps)[1:]
 
 
 def _read_states(run, reads, tape):
     whole = _in_place(tape, _in_outputs("states", run, reads))
 
     def states_and_gates(chunk, steps, z):
-        start, outputs = at(tape.starts, chunk.number), jax.tree.leaves(chunk.read(tape.outputs))
+        start, outputs = tape.start(chunk), jax.tree.leaves(chunk.read(tape.outputs))
         # A step starts from what the one before it put out, the first one from the chunk's own start.
         before = lambda first, i: jnp.concatenate([first[None], outputs[i][:-1]])
         leaves, structure = jax.tree.flatten(start)
-        leaves = [before(first, w) if isinstance(w, int) else chunk.cut(w) for first, w in zip(leaves, whole, strict=True)]
+        of_all = lambda first, w: before(first, w) if isinstance(w, int) else chunk.cut(w, first.shape)
+        leaves = [of_all(first, w) for first, w in zip(leaves, whole, strict=True)]
         states = structure.unflatten(leaves)
         return states, gates_from_states(run.cell, reads.params, z, states)
 
@@ -128,15 +129,15 @@ def _read_states(run, reads, tape):
 
 def _read_gates(run, reads, tape):
     cell, params = run.cell, reads.params
-    in_outputs, rebuild = _gates_of(run, reads)
-    whole = _in_place(tape, in_outputs)
-    arrays = [None if isinstance(w, int) else w for w in whole]
 
     def states_and_gates(chunk, steps, z):
+        in_outputs, shapes, rebuild = _gates_of(run, reads, chunk)
+        whole = _in_place(tape, in_outputs)
+        arrays = [None if isinstance(w, int) else w for w in whole]
         outputs = jax.tree.leaves(chunk.read(tape.outputs))
-        kept = [outputs[w] if isinstance(w, int) else chunk.cut(w) for w in whole]
+        kept = [outputs[w] if isinstance(w, int) else chunk.cut(w, shape) for w, shape in zip(whole, shapes, strict=True)]
         gates = Gates(kept, rebuild, arrays, chunk.times)
-        return states_from_gates(cell, params, at(tape.starts, chunk.number), steps, gates), gates
+        return states_from_gates(cell, params, tape.start(chunk), steps, gates), gates
 
     return states_and_gates
 
@@ -154,7 +155,7 @@ def _in_place(tape: Tape, in_outputs: list[int | None]) -> list[Any]:
 def _in_outputs(what: str, run: Run, reads: Reads) -> list[int | None]:
     """For each gate, or for each part of a new state, the number of the output that it is, if it is one."""
     if what == "gates":
-        return _gates_of(run, reads)[0]
+        return _gates_of(run, reads, Chunk(run.sequence, 0, 1))[0]
     if reads.lengths is not None or reads.resets is not None:
         return [None] * len(jax.tree.leaves(reads.state))  # behind padding and resets a step starts from something else
     cell, params = run.cell, reads.params
@@ -162,18 +163,19 @@ def _in_outputs(what: str, run: Run, reads: Reads) -> list[int | None]:
     return same_results(step, run.sequence.step(reads.inputs), reads.state)
 
 
-def _gates_of(run: Run, reads: Reads) -> tuple[list[int | None], Callable]:
-    """What tracing a step tells of its gates, and the arrays do not: those that are outputs, and how the gates are made of
-    what is kept."""
-    rebuild = []
+def _gates_of(run: Run, reads: Reads, chunk: Chunk) -> tuple[list[int | None], list[Any], Callable]:
+    """What tracing a step tells of a chunk's gates, and the arrays do not: those that are outputs, the shapes of what is kept,
+    and how the gates are made of it."""
+    seen = []
 
     def step(x, state):
         z, r = run.cell.project(reads.params, x), run.cell.recur(reads.params, state)
         output, _, gates = _step_with_gates(run.cell, reads.params, z, r, state)
-        rebuild.append(gates.rebuild)
+        seen.append(gates)
         return output, gates.kept
 
-    return same_results(step, run.sequence.step(reads.inputs), reads.state), rebuild[0]
+    in_outputs = same_results(step, run.sequence.step(reads.inputs, chunk.share), chunk.first_rows(reads.state))
+    return in_outputs, [leaf.shape for leaf in seen[0].kept], seen[0].rebuild
 
 
 def _step_with_gates(cell, params, z, r, state):

@@ -9,7 +9,8 @@ of the inputs as they lie, and what it keeps goes where it stays.
                 cotangents of z and r; with these the gradients of inputs and weights, each in one product
 
 (`jaxrnn.tape` has what else can be kept, and "recompute", which keeps none of it; `jaxrnn.passes` has what is done in a chunk.)
-Two `halves` of the batch can go side by side. With lengths, neither pass runs the chunks that are padding throughout.
+Two `halves` of the batch can go side by side. With lengths, neither pass runs the chunks that are padding throughout, and rows
+that have ended leave the loop (`jaxrnn.ragged`).
 
 JAX sees a linear function with a transpose of its own (`jaxrnn.transposable`). All else that it may want of a run, forward
 mode and second derivatives, comes from a scan over the steps.
@@ -33,6 +34,7 @@ from jaxrnn.lengths import Steps, valid_steps
 from jaxrnn.memory.blocks import scan_chunks
 from jaxrnn.memory.modes import Mode
 from jaxrnn.passes import Backward, Forward
+from jaxrnn.ragged import longest_first
 from jaxrnn.recurrent import many_rows, recur_tangent
 from jaxrnn.tangents import Live, add_tangents, tangent_of
 from jaxrnn.tape import Reads, Run, Tape
@@ -125,14 +127,15 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], list
     """Runs, and keeps for the backward pass what it needs, if `keeps`: a tape for each of the `halves`."""
     what = run.keeps if keeps else "nothing"
     carries_gates = what == "nothing" and _carries_gates(reads.state)
-    passes = [Forward(*half, keeps, "values" if carries_gates else what) for half in halves(run, reads)]
+    parts, ends = longest_first(halves(run, reads))
+    passes = [Forward(*part, keeps, "values" if carries_gates else what) for part in parts]
     output = jax.eval_shape(functools.partial(run.cell, reads.params), run.sequence.step(reads.inputs), reads.state)[0]
     carry = run.sequence.zeros(output), [each.first_carry() for each in passes]
-    outputs, carries = run.sequence.loop(functools.partial(_one_chunk, passes), carry, reads.longest)
+    outputs, carries = run.sequence.loop(functools.partial(_one_chunk, passes), carry, ends)
     if carries_gates:
         outputs, _ = lax.optimization_barrier((outputs, [kept for *_, kept in carries]))
     tapes = [each.tape(carry, outputs) for each, carry in zip(passes, carries, strict=True)]
-    return (outputs, joined([state for state, *_ in carries])), tapes
+    return (outputs, joined(parts, [state for state, *_ in carries])), tapes
 
 
 def _backward(
@@ -140,14 +143,14 @@ def _backward(
 ) -> tuple[list, list, Any]:
     """The cotangents of the live leaves of params and inputs, and of the initial state."""
     recur = recur_tangent(run.cell, reads.params, jax.tree.leaves(reads.state)[0].shape[0])
-    sides = zip(halves(run, reads), tapes, strict=True)
-    passes = [Backward(*half, tape, recur, params, inputs, ct_outputs) for half, tape in sides]
+    parts, ends = longest_first(halves(run, reads))
+    passes = [Backward(*part, tape, recur, params, inputs, ct_outputs) for part, tape in zip(parts, tapes, strict=True)]
     zeros = lambda leaves: [jnp.zeros_like(leaf) for leaf in leaves]
     shared = zeros(params.leaves(reads.params)), zeros(inputs.leaves(reads.inputs))
     carry = shared, [each.first_carry(ct_state) for each in passes]
     body = functools.partial(_one_chunk, passes, backward=True)
-    (ct_params, ct_inputs), carries = run.sequence.loop(body, carry, reads.longest, backward=True)
-    return ct_params, ct_inputs, joined([add_tangents(*carry) for carry in carries])
+    (ct_params, ct_inputs), carries = run.sequence.loop(body, carry, ends, backward=True)
+    return ct_params, ct_inputs, joined(parts, [add_tangents(*carry) for carry in carries])
 
 
 def _one_chunk(passes: list, chunk: Chunk, carry: tuple[Any, list], backward: bool = False) -> tuple[Any, list]:

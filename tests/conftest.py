@@ -15,7 +15,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
 import jax
 import pytest
 
-from jaxrnn import derivative, halves, recurrent
+from jaxrnn import derivative, halves, ragged, recurrent
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -60,6 +60,7 @@ def as_if_large(monkeypatch):
     monkeypatch.setattr(halves, "_WEIGHTS", range(1, 10**9))
     monkeypatch.setattr(derivative, "_WIDE", 1)
     monkeypatch.setattr(recurrent, "_LITTLE_WORK", 0)
+    monkeypatch.setattr(ragged, "_FEWEST_ROWS", 1)
     yield
     jax.clear_caches()
 
