@@ -128,6 +128,8 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], list
     what = run.keeps if keeps else "nothing"
     carries_gates = what == "nothing" and _carries_gates(reads.state)
     parts, ends = longest_first(halves(run, reads))
+    if carries_gates and run.sequence.chunks == 1:
+        ends = [(share, _opaque(run.sequence.time) if end is None else end) for share, end in ends]
     passes = [Forward(*part, keeps, "values" if carries_gates else what) for part in parts]
     output = jax.eval_shape(functools.partial(run.cell, reads.params), run.sequence.step(reads.inputs), reads.state)[0]
     carry = run.sequence.zeros(output), [each.first_carry() for each in passes]
@@ -161,6 +163,11 @@ def _one_chunk(passes: list, chunk: Chunk, carry: tuple[Any, list], backward: bo
         shared, carry = end(shared, *result)
         done.append(carry)
     return shared, done
+
+
+def _opaque(step: int) -> jax.Array:
+    """A step that XLA does not know: of a loop that it knows to have one chunk it drops the loop, and what no one reads."""
+    return lax.optimization_barrier(jnp.int32(step))
 
 
 def _carries_gates(state: Any) -> bool:

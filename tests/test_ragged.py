@@ -196,3 +196,11 @@ def test_lengths_that_are_out_of_range(few_rows, x64):
     run = jax.jit(lambda n: jaxrnn.dynamic_rnn(cell, params, inputs, initial_state=state, sequence_length=n, chunk_size=2))
     wild = np.where(LENGTHS == T, 2**31 - 1, np.where(LENGTHS == 0, -3, LENGTHS))
     jax.tree.map(np.testing.assert_array_equal, run(wild), run(LENGTHS))
+
+
+def test_gates_that_are_carried_along(few_rows, x64, monkeypatch):
+    """As the forward pass has it before jax 0.11."""
+    monkeypatch.setattr("jaxrnn.whole._carries_gates", lambda state: True)
+    cell = CELLS["gru"]
+    run = lambda memory: jax.jit(value(cell, memory))(*problem(cell))
+    np.testing.assert_allclose(run("save"), run(PLAIN), rtol=1e-12)

@@ -132,6 +132,17 @@ def test_chunks_of_padding_are_not_run_for_any_example_of_a_batch():
     assert "while[" in text and "reduce_or" not in text
 
 
+@pytest.mark.parametrize("chunk_size", [2, T])
+def test_gates_that_are_carried_along(chunk_size, monkeypatch, x64):
+    """As a forward pass has it before jax 0.11."""
+    monkeypatch.setattr("jaxrnn.whole._carries_gates", lambda state: True)
+    cell = jaxrnn.GRUCell(4)
+    params = cell.init(jax.random.key(0), D, jnp.float64)
+    inputs = jax.random.normal(jax.random.key(1), (B, T, D), jnp.float64)
+    run = lambda memory: jax.jit(lambda x: jaxrnn.dynamic_rnn(cell, params, x, memory=memory, chunk_size=chunk_size))(inputs)
+    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-12), run("save"), run(PLAIN))
+
+
 def test_a_gate_that_is_an_output_is_kept_once():
     """A simple cell's hidden state: with the outputs' own cotangents, nothing is left that is as long as the sequence."""
     time, batch, units = 2048, 8, 64

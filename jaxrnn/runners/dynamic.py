@@ -57,7 +57,8 @@ def dynamic_rnn(
         the gradient, live there too. That needs time_major, and loops that come out even: a chunk_size that divides T.
       sequence_length: integers `[B]`. At `t >= length` the output is zeros and the state is copied through; what the
         padding holds, NaN too, reaches no value and no gradient. Chunks past the longest row are not run (but under
-        "offload" they are). Lengths out of [0, T] are an error where they can be seen and are clipped under jit.
+        "offload" they are), and on a CPU most rows that have ended are left out. Lengths out of [0, T] are an error where
+        they can be seen and are clipped under jit.
       initial_state: a pytree of arrays `[B, ...]`; None is the cell's own, zeros.
       dtype: the initial state's dtype if none is given; None is the dtype of params and inputs.
       time_major: whether time is the first axis of inputs, resets and outputs. States are always `[B, ...]`.
