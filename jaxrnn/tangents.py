@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
+from jax.sharding import AxisType
 
 
 def over_time(f: Callable) -> Callable:
@@ -33,8 +34,11 @@ def over_time(f: Callable) -> Callable:
 
 
 def several_devices() -> bool:
-    """Whether anything could be split; what is, is not known while tracing."""
-    return jax.device_count() > 1
+    """Whether anything could be split; what is, is not known while tracing.
+
+    A mesh with explicit axes has types that say so, be it of one device.
+    """
+    return jax.device_count() > 1 or AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
 
 
 def step_shapes(tree: Any) -> Any:

@@ -67,6 +67,13 @@ def test_one_answer_however_it_is_spread(loss):
         close(got, want)
 
 
+def test_explicit_axes_of_one_device(one_device):
+    want = jax.jit(jax.value_and_grad(dynamic, (0, 1)))(PARAMS, *BATCHES)
+    explicit = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:1])
+    with jax.set_mesh(explicit):
+        close(jax.jit(jax.value_and_grad(dynamic, (0, 1)))(*put(explicit, PARAMS, BATCHES)), want)
+
+
 def test_one_model_a_device():
     """Params differ from device to device while the inputs do not: their cotangent is summed behind the loop."""
     keys = jax.random.split(jax.random.key(0), 8)
