@@ -171,11 +171,11 @@ def _gates_of(run: Run, reads: Reads, chunk: Chunk) -> tuple[list[int | None], l
     def step(x, state):
         z, r = run.cell.project(reads.params, x), run.cell.recur(reads.params, state)
         output, _, gates = _step_with_gates(run.cell, reads.params, z, r, state)
-        seen.append(gates)
+        seen.append(([leaf.shape for leaf in gates.kept], gates.rebuild))
         return output, gates.kept
 
     in_outputs = same_results(step, run.sequence.step(reads.inputs, chunk.share), chunk.first_rows(reads.state))
-    return in_outputs, [leaf.shape for leaf in seen[0].kept], seen[0].rebuild
+    return in_outputs, *seen[0]
 
 
 def _step_with_gates(cell, params, z, r, state):
