@@ -142,10 +142,8 @@ def test_the_rows_of_every_step(lengths, rows, reverse, few_rows):
     ("name", "memory", "options"),
     [
         ("lstm", "save", {}),
-        ("lstm", "save", {"reverse": True, "chunk_size": 5}),
         ("lstm", "save", {"resets": True, "time_major": True}),
         ("lstm", "recompute", {"resets": True, "reverse": True}),
-        ("gru", "save", {"resets": True, "reverse": True}),
         ("gru", "recompute", {"time_major": True, "chunk_size": 5}),
         ("basic", "save", {"resets": True, "reverse": True, "time_major": True}),
         ("turned", "save", {}),
