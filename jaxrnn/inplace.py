@@ -54,7 +54,7 @@ class Sequence:
     def in_order(self, tree: Any, axis: int = 0, share: int = 1) -> Any:
         """These rows in their order, or a share of them, the first ones."""
         if self.order is None:
-            return tree
+            return first_rows(tree, share, axis)
         rows = first_rows(self.order[0], share)
         return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis, mode="clip"), tree)
 

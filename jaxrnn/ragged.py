@@ -7,13 +7,13 @@ chunks with all rows, later ones with the first half, quarter, eighth of them, a
     lengths 8 6 2 2, chunks of two steps, t ->
 
         x x x x x x x x
-        x x x x x x . .
+        x x x x x x
         x x
-        x x                 4 rows, 2, 2, 2
+        x x                 4 rows, 2, 2, 1
 
 Rows are put in this order chunk by chunk, and back again, so that no sequence is copied as a whole; that costs at most 3 % of
 a step where all rows are long. A training step takes 0.7 to 0.95 of the time where lengths are uniform, 0.4 where they are
-geometric. Every share of the rows is compiled, which takes a second more.
+geometric. Every share of the rows is compiled, which takes 0.5 to 1.7 seconds more.
 """
 
 from __future__ import annotations

@@ -135,6 +135,7 @@ def test_chunks_of_padding_are_not_run_for_any_example_of_a_batch():
 @pytest.mark.parametrize("chunk_size", [2, T])
 def test_gates_that_are_carried_along(chunk_size, monkeypatch, x64):
     """As a forward pass has it before jax 0.11."""
+    jax.clear_caches()
     monkeypatch.setattr("jaxrnn.whole._carries_gates", lambda state: True)
     cell = jaxrnn.GRUCell(4)
     params = cell.init(jax.random.key(0), D, jnp.float64)
