@@ -15,6 +15,8 @@ from jaxrnn.packing import Packing, pack_sequences
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn, static_bidirectional_rnn
 from jaxrnn.runners.dynamic import dynamic_rnn
 from jaxrnn.runners.planner import memory_plans, plan_memory
+from jaxrnn.runners.raw import raw_rnn
+from jaxrnn.runners.stacked import stack_bidirectional_dynamic_rnn
 from jaxrnn.runners.static import static_rnn
 from jaxrnn.runners.truncated import StreamState, truncated_rnn
 
@@ -44,7 +46,9 @@ __all__ = [
     "memory_plans",
     "pack_sequences",
     "plan_memory",
+    "raw_rnn",
     "sigmoid",
+    "stack_bidirectional_dynamic_rnn",
     "static_bidirectional_rnn",
     "static_rnn",
     "step_key",

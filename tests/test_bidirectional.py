@@ -1,5 +1,7 @@
 """Two directions: aligned outputs, each row reversed by its own length."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,49 @@ def test_both_runners_equal_numpy(x64):
     steps, end_fw, end_bw = jaxrnn.static_bidirectional_rnn(*args, [inputs[:, t] for t in range(T)], **options)
     both = np.concatenate([want_fw, want_bw], axis=2)
     jax.tree.map(close, (np.stack(steps, 1), tuple(end_fw), end_bw), (both, last_fw, last_bw))
+
+
+def test_layers_equal_numpy(x64):
+    """Each layer reads both directions of the layer below: two kinds of cells, states given for one, gradients too."""
+    rng = np.random.default_rng(7)
+    params_fw, inputs, state_fw = problem(FW)
+    params_bw, _, state_bw = problem(BW, seed=5)
+    width = FW.cell.output_size + BW.cell.output_size
+    random = lambda cell, size: jax.tree.map(
+        lambda leaf: rng.uniform(-0.8, 0.8, leaf.shape), jax.eval_shape(lambda: cell.init(jax.random.key(0), size))
+    )
+    params = [(params_fw, params_bw), (random(BW.cell, width), random(FW.cell, width))]
+    zeros = np.zeros((B, BW.cell.num_units)), (np.zeros((B, FW.cell.num_units)),) * 2
+
+    def in_numpy(params, inputs):
+        one_fw, end_fw = oracle.rnn(FW.step, params[0][0], inputs, plain(state_fw), LENGTHS)
+        one_bw, end_bw = oracle.rnn(BW.step, params[0][1], inputs, state_bw, LENGTHS, reverse=True)
+        both = np.concatenate([one_fw, one_bw], axis=2)
+        two_fw, last_fw = oracle.rnn(BW.step, params[1][0], both, zeros[0], LENGTHS)
+        two_bw, last_bw = oracle.rnn(FW.step, params[1][1], both, zeros[1], LENGTHS, reverse=True)
+        return np.concatenate([two_fw, two_bw], axis=2), (end_fw, last_fw), (end_bw, last_bw)
+
+    def run(params, inputs, **options):
+        cells = [FW.cell, BW.cell], [BW.cell, FW.cell]
+        states = {"initial_states_fw": [state_fw, None], "initial_states_bw": [state_bw, None]}
+        return jaxrnn.stack_bidirectional_dynamic_rnn(*cells, params, inputs, sequence_length=LENGTHS, **states, **options)
+
+    swap = lambda array: np.swapaxes(array, 0, 1)
+    want = in_numpy(params, inputs)
+    weights = rng.standard_normal(want[0].shape)
+
+    @functools.partial(jax.grad, has_aux=True)
+    def gradient_and_results(params):
+        outputs, *states = run(params, swap(inputs), time_major=True)
+        return (swap(outputs) * weights).sum(), (swap(outputs), *states)
+
+    gradient, results = jax.jit(gradient_and_results)(params)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+    jax.tree.map(close, jax.tree.leaves(results), jax.tree.leaves(want))
+    direction = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), params)
+    moved = lambda step: (in_numpy(jax.tree.map(lambda p, d: p + step * d, params, direction), inputs)[0] * weights).sum()
+    slope = sum(map(np.vdot, jax.tree.leaves(gradient), jax.tree.leaves(direction)))
+    np.testing.assert_allclose(slope, (moved(1e-5) - moved(-1e-5)) / 2e-5, rtol=1e-6)
 
 
 def test_palindromes_are_symmetric():
@@ -64,3 +109,16 @@ def test_the_directions_draw_apart():
     assert np.any((fw == 0) != (bw == 0))
     steps, *_ = jaxrnn.static_bidirectional_rnn(cell, cell, (params, params), [inputs[:, t] for t in range(5)], key=key)
     np.testing.assert_allclose(jnp.stack(steps, 1), jnp.concatenate([fw, bw], 2), rtol=1e-5)
+
+
+def test_layers_draw_apart():
+    """Layer i has the key of `fold_in(key, i)`, so that none repeats another's masks."""
+    cell, key = jaxrnn.DropoutWrapper(jaxrnn.BasicRNNCell(3), output_keep_prob=0.5), jax.random.key(2)
+    inputs = jax.random.normal(jax.random.key(1), (2, 5, 3))
+    params = [(cell.init(jax.random.key(i), size),) * 2 for i, size in enumerate((3, 6))]
+    outputs, *_ = jaxrnn.stack_bidirectional_dynamic_rnn([cell] * 2, [cell] * 2, params, inputs, key=key)
+    below, _ = jaxrnn.bidirectional_dynamic_rnn(cell, cell, params[0], inputs, key=jax.random.fold_in(key, 0))
+    both = jnp.concatenate(below, 2)
+    above, _ = jaxrnn.bidirectional_dynamic_rnn(cell, cell, params[1], both, key=jax.random.fold_in(key, 1))
+    np.testing.assert_allclose(outputs, jnp.concatenate(above, 2), rtol=1e-5)
+    assert np.any((outputs == 0) != (both == 0))

@@ -34,6 +34,21 @@ def truncated(cell=CELL, params=PARAMS, inputs=INPUTS, **options):
     return lambda: jaxrnn.truncated_rnn(cell, params, inputs, **options)
 
 
+def raw(cell=CELL, params=PARAMS, loop_fn=None, max_steps=5, first=None, later=None, **options):
+    """`raw_rnn` with a loop_fn of which the first call, and the later calls, return these parts instead, by their places."""
+    start = {0: jnp.zeros(4, bool), 1: INPUTS[:, 0], 2: STATE, 3: None, 4: None} | (first or {})
+
+    def changing(time, output, state, loop_state):
+        result = start if state is None else start | {2: state, 3: output} | (later or {})
+        return tuple(result.values())
+
+    return lambda: jaxrnn.raw_rnn(cell, params, loop_fn or changing, max_steps=max_steps, **options)
+
+
+def stacked(cells_fw=(CELL,), cells_bw=(CELL,), params=((PARAMS, PARAMS),), **options):
+    return lambda: jaxrnn.stack_bidirectional_dynamic_rnn(cells_fw, cells_bw, params, INPUTS, **options)
+
+
 def under_jit(call):
     return lambda: jax.jit(call)()
 
@@ -156,6 +171,39 @@ ROWS = [
      r"params: expected a pair \(forward, backward\), got a dict"),
     ([lambda: jaxrnn.bidirectional_dynamic_rnn(CELL, CELL, (PARAMS, PARAMS), INPUTS, memory=("save",) * 3)], TypeError,
      r"memory: expected a pair \(forward, backward\), got a tuple"),
+    ([stacked(cells_fw=CELL)], TypeError, r"cells_fw: expected a list with one item a layer, got a LSTMCell"),
+    ([stacked(initial_states_fw=STATE)], TypeError, r"initial_states_fw: expected a list with one item a layer, got a LSTMStateTuple"),
+    ([stacked(cells_fw=[])], ValueError, r"cells_fw: expected at least one layer, got an empty list"),
+    ([stacked(cells_bw=[CELL, CELL])], ValueError, r"cells_bw: expected 1 layers, as cells_fw has, got 2"),
+    ([stacked(initial_states_bw=[])], ValueError, r"initial_states_bw: expected 1 layers, as cells_fw has, got 0"),
+    ([stacked([CELL] * 2, [CELL] * 2, [(PARAMS, PARAMS)] * 2, memory=100)], ValueError, r"budget: expected at least \d+ bytes, .* got 25. Give more"),
+    ([stacked(params=[PARAMS])], TypeError, r"params: expected a pair \(forward, backward\), got a dict"),
+    # a loop's own inputs
+    ([raw(cell=7)], TypeError, r"raw_rnn: expected a cell, got a int: 7"),
+    ([raw(loop_fn=7)], TypeError, r"raw_rnn: expected loop_fn to be a function \(time, cell_output, .*, got a int: 7"),
+    ([raw(max_steps=2.5), raw(max_steps=None)], TypeError, r"max_steps: expected an int, got a (float|NoneType).*size of what is"),
+    ([raw(max_steps=-1)], ValueError, r"max_steps: expected 0 or more, got -1"),
+    ([raw(memory=10**9), raw(memory="disk")], ValueError, r"memory: expected one of 'save', .* or a jax.checkpoint policy, got"),
+    ([raw(memory="recompute", swap_memory=True)], ValueError, r"swap_memory=True is memory='offload'"),
+    ([raw(params=jax.device_put(PARAMS, HOST))], ValueError, r"params: expected arrays in the device's memory"),
+    ([raw(key=jnp.zeros(2))], TypeError, r"key: expected one PRNG key, got float32\[2\]"),
+    ([raw(loop_fn=lambda *_: (STATE, STATE))], TypeError, r"loop_fn: expected it to return five things, .* got 2 things. Give"),
+    ([raw(loop_fn=lambda *_: STATE.h)], TypeError, r"loop_fn: expected it to return five things, .* got float32\[4, 5\]"),
+    ([raw(first={0: None}), raw(later={0: None})], TypeError, r"elements_finished to be bool\[4\], one for each row .*, got a NoneType"),
+    ([raw(first={0: jnp.zeros(4)}), raw(later={0: jnp.zeros(4)})], TypeError, r"elements_finished to be bool\[4\].*, got float32\[4\]"),
+    ([raw(first={0: False}), raw(first={0: jnp.zeros(3, bool)})], TypeError, r"elements_finished to be bool\[4\].*, got bool\[3?\]"),
+    ([raw(first={1: None})], ValueError, r"next_input: expected at least one array \[B, ...\] a step, got none"),
+    ([raw(first={1: INPUTS[:, 0, :2]})], ValueError, r"LSTMCell.*expected params\['kernel'\] of shape \(2, 20\)"),
+    ([raw(first={1: "text"})], TypeError, r"next_input: expected an array, got a str"),
+    ([raw(first={2: CELL.initial_state(3)})], ValueError, r"LSTMCell.*expected state.c of shape \(4, 5\), got shape \(3, 5\)"),
+    ([raw(cell=function, first={2: jnp.zeros((3, 3))})], ValueError, r"initial_state: expected \[B, ...\] with B = 4, got float32\[3,"),
+    ([raw(later={1: {"x": INPUTS[:, 0]}})], ValueError, r"expected next_input to have the structure that it had at time 0, "),
+    ([raw(later={1: INPUTS[:, 0].astype(int)})], ValueError, r"expected next_input to be float32\[4, 3\], as at time 0, got int32"),
+    ([raw(later={2: STATE.c})], ValueError, r"expected next_cell_state to have the structure that it had at time 0"),
+    ([raw(later={2: CELL.initial_state(3)})], ValueError, r"expected next_cell_state.c to be float32\[4, 5\], as at time 0, got"),
+    ([raw(later={3: jnp.ones((3, 2))})], ValueError, r"loop_fn: expected emit_output to be \[B, ...\] with B = 4, got float32\[3, 2\]"),
+    ([raw(later={4: jnp.ones(2)})], ValueError, r"expected next_loop_state to have the structure that it had at time 0"),
+    ([raw(first={4: jnp.ones(2)}, later={4: jnp.ones(3)})], ValueError, r"next_loop_state to be float32\[2\], as at time 0, got float32\[3\]"),
     ([lambda: jaxrnn.compiler_options("abacus")], ValueError, r"platform: expected one of 'cpu', 'tpu', 'gpu', .*, got 'abacus'"),
     # memory spaces
     (both(params=jax.device_put(PARAMS, HOST)), ValueError, r"params: expected arrays in the device's memory, got some in the h"),

@@ -24,6 +24,7 @@ from jaxrnn.check.cells import (
     state_tree,
     step,
 )
+from jaxrnn.check.loops import finished, later_call, loop_fn, loop_result, max_steps
 from jaxrnn.check.memory import (
     budget,
     budget_too_small,
@@ -46,6 +47,7 @@ from jaxrnn.check.packing import known_lengths, packed_axes, packed_rows, packed
 from jaxrnn.check.runs import (
     batch_of,
     initial_state,
+    layers,
     lengths,
     pair,
     pieces,

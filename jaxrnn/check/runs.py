@@ -57,18 +57,18 @@ def same_steps(inputs: list) -> int:
     return batch_of(inputs[0])
 
 
-def batch_of(inputs: Any) -> int:
+def batch_of(inputs: Any, what: str = "inputs") -> int:
     """B, if all leaves of a step `[B, ...]` share it."""
     leaves = by_path(inputs)
     for path, leaf in leaves:
         if leaf.ndim < 1:
-            raise ValueError(f"inputs{path}: expected a step [B, ...], got {describe(leaf)}. Add the batch axis.")
+            raise ValueError(f"{what}{path}: expected a step [B, ...], got {describe(leaf)}. Add the batch axis.")
         if leaf.shape[0] != leaves[0][1].shape[0]:
             raise ValueError(
-                f"inputs{path}: expected the same batch size B in every leaf, {leaves[0][1].shape[0]}, got {describe(leaf)}."
+                f"{what}{path}: expected the same batch size B in every leaf, {leaves[0][1].shape[0]}, got {describe(leaf)}."
             )
     if not leaves:
-        raise ValueError("inputs: expected at least one array [B, ...] a step, got none.")
+        raise ValueError(f"{what}: expected at least one array [B, ...] a step, got none.")
     return leaves[0][1].shape[0]
 
 
@@ -193,3 +193,16 @@ def stream(given: Any, like: Any) -> Any:
 def pair(value: Any, what: str) -> None:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{what}: expected a pair (forward, backward), got {describe(value)}.")
+
+
+def layers(**lists: Any) -> None:
+    """Lists of equally many layers, one or more."""
+    for name, value in lists.items():
+        if not isinstance(value, (list, tuple)) or hasattr(value, "_fields"):
+            raise TypeError(f"{name}: expected a list with one item a layer, got {describe(value)}.")
+    (first, one), *others = lists.items()
+    if not one:
+        raise ValueError(f"{first}: expected at least one layer, got an empty {type(one).__name__}.")
+    for name, value in others:
+        if len(value) != len(one):
+            raise ValueError(f"{name}: expected {len(one)} layers, as {first} has, got {len(value)}.")

@@ -29,7 +29,7 @@ def first_state(cell: Any, params: Any, one_step: Any, initial_state: Any, dtype
         check.state_from_dtype(cell)
         state = cell.initial_state(batch, dtype or _common_dtype(params, one_step))
     else:
-        state = _strong(check.arrays(initial_state, "initial_state"))
+        state = strong(check.arrays(initial_state, "initial_state"))
         check.initial_state(cell, state, batch)
         check.state_dtype(state, dtype)
     if hasattr(cell, "check_inputs"):
@@ -50,6 +50,6 @@ def _common_dtype(*trees: Any) -> Any:
     return jnp.result_type(*dtypes) if dtypes else jnp.float32
 
 
-def _strong(tree: Any) -> Any:
+def strong(tree: Any) -> Any:
     """Python numbers make arrays of a weak dtype, which a carry cannot have."""
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)

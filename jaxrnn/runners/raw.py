@@ -1,0 +1,135 @@
+"""The runner whose inputs a function makes, step by step: decoding, sampling, attention, games."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn import check
+from jaxrnn.keys import call_cell, step_key
+from jaxrnn.lengths import select_rows, zero_padding
+from jaxrnn.memory.blocks import default_chunk_size, scan_chunks
+from jaxrnn.memory.host import on_host
+from jaxrnn.memory.modes import MODES, STATES, Mode, named, resolve
+from jaxrnn.runners.proof import proven
+from jaxrnn.runners.start import Struct, strong
+
+
+def raw_rnn(
+    cell: Any,
+    params: Any,
+    loop_fn: Callable,
+    *,
+    max_steps: int,
+    swap_memory: bool = False,
+    memory: Any = "save",
+    chunk_size: int | None = None,
+    key: jax.Array | None = None,
+) -> tuple[Any, Any, Any]:
+    """Runs a cell on inputs that depend on its outputs, until all rows have finished; TF1's `tf.nn.raw_rnn`.
+
+    What it means:
+
+        finished, inputs, state, _, loop_state = loop_fn(0, None, None, None)
+        for t in range(max_steps):
+            if all(finished): break
+            output, new = cell(params, inputs, state, key=step_key(key, t))
+            ended, inputs, new, emit, loop_state = loop_fn(t + 1, output, new, loop_state)
+            emits[t], state = zeros, state                  # in rows that have finished, else
+            emits[t], state = emit, new
+            finished = finished | ended
+
+    A row that says at `t + 1` that it has finished still emits what it emitted at that call. Everything is differentiated, in
+    forward and reverse mode, with respect to params and whatever else loop_fn reads, and goes through `jax.vmap`.
+
+    Args:
+      cell: a jaxrnn cell, or any function `cell(params, inputs, state) -> (output, new_state)`.
+      params: the cell's params.
+      loop_fn: `(time, cell_output, cell_state, loop_state) -> (elements_finished, next_input, next_cell_state, emit_output,
+        next_loop_state)`, traced: once for time 0, with None for the others, and then for an int32 scalar time.
+        elements_finished: booleans `[B]`. next_input: an array or a pytree of arrays `[B, ...]`; of the last call it is not
+        read. next_cell_state: at time 0 the initial state, `[B, ...]`, later cell_state, or what shall be in its place.
+        emit_output: arrays `[B, ...]`, or None for nothing; at time 0 it is not looked at. next_loop_state: any pytree of
+        arrays, which belongs to no row, or None: to keep the one that there is, or at time 0 to have none.
+      max_steps: T, the most steps, 0 or more; TF1 has no such limit, but XLA's arrays are of fixed sizes.
+      swap_memory, memory: as for `dynamic_rnn`, but for a budget and a plan. What is kept of a step in "save" is what it
+        starts from: state, inputs, loop_state; the rest is computed again.
+      chunk_size: K, steps a chunk; None chooses.
+      key: a PRNG key, for cells that draw something; nothing is drawn without it.
+
+    Returns:
+      `(emits, state, loop_state)`: what was emitted, `[T, B, ...]` (TF1's `emit_ta.stack()`), zeros where nothing was; the
+      last state of each row, `[B, ...]`; the last loop_state. Count in loop_state how many steps there were.
+
+    Raises:
+      TypeError, ValueError: if an argument, or what loop_fn returns, does not fit.
+
+    Example: a cell that reads what it wrote, each row until its output is above 0.9.
+
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> cell = jaxrnn.GRUCell(num_units=3)
+      >>> params = cell.init(jax.random.key(0), input_size=3)
+      >>> def loop_fn(time, output, state, loop_state):
+      ...     if output is None:
+      ...         return jnp.zeros(4, bool), jnp.ones((4, 3)), cell.initial_state(4), None, jnp.int32(0)
+      ...     return output[:, 0] > 0.9, output, state, output, loop_state + 1
+      >>> emits, state, steps = jaxrnn.raw_rnn(cell, params, loop_fn, max_steps=10)
+      >>> emits.shape, state.shape, int(steps)
+      ((10, 4, 3), (4, 3), 10)
+    """
+    check.is_cell(cell, "raw_rnn")
+    check.loop_fn(loop_fn)
+    check.max_steps(max_steps)
+    check.mode(memory, MODES, (Mode,))
+    check.memory(memory, swap_memory, MODES, (Mode,))
+    check.chunk_size(chunk_size)
+    check.on_device(params=on_host(params))
+    mode = proven(resolve("offload" if swap_memory else memory))
+    params = check.arrays(params, "params")
+    if key is not None:
+        check.prng_key(key)
+    start, batch = _start(cell, loop_fn)
+
+    def step(carry, t):
+        """A step that is run, whoever has finished."""
+        finished, inputs, state, loop_state = carry
+        output, new = call_cell(cell, params, inputs, state, None if key is None else step_key(key, t))
+        ended, inputs, new, emit, more = _arrays(loop_fn(t + 1, output, new, loop_state))
+        loop_state = loop_state if more is None else more
+        check.later_call(carry, (ended, inputs, new, loop_state), emit)
+        return (finished | ended, inputs, select_rows(~finished, new, state), loop_state), zero_padding(~finished, emit)
+
+    time = jnp.arange(max_steps, dtype=jnp.int32)
+    _, emit = jax.eval_shape(step, start, Struct((), time.dtype))
+    nothing = lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), emit)
+
+    def step_if_going(carry, t):
+        carry = named(carry, STATES) if mode.keep != "states" else carry
+        return lax.cond(jnp.all(carry[0]), lambda carry, t: (carry, nothing()), step, carry, t)
+
+    def chunk(carry, time):
+        carry = named(carry, STATES) if mode.keep == "states" else carry  # to the host it is the first of each chunk that goes
+        return lax.scan(step_if_going, carry, time)
+
+    size = chunk_size or default_chunk_size(max_steps, batch, mode)
+    (_, _, state, loop_state), emits = scan_chunks(chunk, start, time, size, mode, reverse=False)
+    return emits, state, loop_state
+
+
+def _start(cell: Any, loop_fn: Callable) -> tuple[tuple, int]:
+    """`(finished, inputs, state, loop_state)` before the first step, and B."""
+    finished, inputs, state, _, loop_state = _arrays(loop_fn(jnp.int32(0), None, None, None))
+    batch = check.batch_of(inputs, "next_input")
+    check.finished(finished, batch)
+    check.initial_state(cell, state, batch)
+    return (finished, inputs, state, loop_state), batch
+
+
+def _arrays(result: Any) -> list[Any]:
+    """The five things that loop_fn returns, as arrays with dtypes of their own."""
+    names = "elements_finished", "next_input", "next_cell_state", "emit_output", "next_loop_state"
+    return [strong(check.arrays(part, name)) for part, name in zip(check.loop_result(result), names, strict=True)]
