@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 from gpu_report import PRODUCT, SYSTEMS, draw_all, line, tables
 from options import COMPILER_OPTIONS
-from places import pythons
+from places import processor, pythons
 from running import HERE, Worker, timing
 from work import Work
 
@@ -193,7 +193,7 @@ def kept(path: pathlib.Path) -> list[dict[str, Any]]:
 def card_name(on: str) -> str:
     """Of the GPU, or the processor in a rehearsal."""
     if on == "cpu" or not shutil.which("nvidia-smi"):
-        return platform.processor() or platform.machine()
+        return processor()
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     return subprocess.run(query, stdout=subprocess.PIPE, encoding="utf-8").stdout.split("\n")[0]
 

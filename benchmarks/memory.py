@@ -25,7 +25,7 @@ import subprocess
 import time
 from typing import Any
 
-from places import pythons
+from places import processor, pythons
 from running import search_path
 from work import Work
 
@@ -193,7 +193,7 @@ def main() -> None:
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     rows = run_all(options)
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "sizes": options.sizes}
+    machine = {"processor": processor(), "cores": os.cpu_count(), "sizes": options.sizes}
     (out / "memory.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     if importlib.util.find_spec("matplotlib"):
         draw(out / "memory.png", rows, options.sizes)

@@ -1,7 +1,9 @@
-"""Which environment runs which system."""
+"""Where things run: which environment has which system, and on what processor."""
 
 from __future__ import annotations
 
+import pathlib
+import platform
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -21,3 +23,11 @@ def pythons(systems: Iterable[str], peers: list[str]) -> dict[str, str]:
         else:
             print(f"left out: {system} ({needed} is not installed)")
     return found
+
+
+def processor() -> str:
+    """Its name, where the system tells it."""
+    told = pathlib.Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

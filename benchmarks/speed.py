@@ -18,12 +18,11 @@ import importlib.util
 import json
 import os
 import pathlib
-import platform
 import statistics
 import sys
 from typing import Any
 
-from places import pythons
+from places import processor, pythons
 from running import Worker, timing
 from work import Work
 
@@ -147,7 +146,7 @@ def main() -> None:
     print(*summary(rows), sep="\n")
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    machine = {"processor": processor(), "cores": os.cpu_count()}
     (out / "speed.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     if importlib.util.find_spec("matplotlib"):
         draw(out / "speed.png", rows, [*JAX_PEERS, "torch", "TF1"])
