@@ -75,6 +75,10 @@ def parts(monkeypatch):
     jax.clear_caches()
 
 
+gc.freeze()  # what is imported stays: not to be looked through at every collection
+gc.set_threshold(50_000, 20, 20)
+
+
 @pytest.fixture
 def small_heap():
     """`jax.checking_leaks` collects garbage at the end of every trace, which takes long where much is alive."""

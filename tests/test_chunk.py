@@ -12,7 +12,6 @@ from jaxrnn import traced
 
 CELLS = [
     jaxrnn.BasicRNNCell(5),
-    jaxrnn.LSTMCell(5),
     jaxrnn.LSTMCell(5, use_peepholes=True, num_proj=2),
     jaxrnn.GRUCell(5),
     jaxrnn.GRUCell(5, reset_after=False),

@@ -50,8 +50,7 @@ def test_not_on_a_gpu_and_not_on_several_devices(parts, monkeypatch):
     assert parts == [1, 1]
 
 
-@pytest.mark.parametrize("batch", [2, 5])
-@pytest.mark.parametrize("time_major", [False, True])
+@pytest.mark.parametrize(("batch", "time_major"), [(2, True), (5, False)])
 def test_layouts_and_odd_batches(batch, time_major, as_if_large, parts):
     """Against the scan over chunks that a policy of one's own takes."""
     cell = jaxrnn.LSTMCell(4, num_proj=2)

@@ -114,16 +114,17 @@ def test_a_plain_function_gains_the_modes():
 
 
 def everything(memory):
-    """Both directions of a stack with dropout, with lengths and resets: loss, and gradients of params and inputs."""
+    """A stack with dropout forward and a cell backward, with lengths and resets: loss, and gradients of params and inputs."""
     dropped = jaxrnn.DropoutWrapper(jaxrnn.LSTMCell(8), input_keep_prob=0.8, state_keep_prob=0.8, variational_recurrent=True)
-    cell = jaxrnn.MultiRNNCell([dropped, jaxrnn.DropoutWrapper(jaxrnn.GRUCell(4), output_keep_prob=0.6)])
-    params = cell.init(jax.random.key(0), 4), cell.init(jax.random.key(1), 4)
+    backward = jaxrnn.DropoutWrapper(jaxrnn.GRUCell(4), output_keep_prob=0.6)
+    forward = jaxrnn.MultiRNNCell([dropped, backward])
+    params = forward.init(jax.random.key(0), 4), backward.init(jax.random.key(1), 4)
     inputs = jax.random.normal(jax.random.key(2), (3, 301, 4))
     lengths, resets = jnp.array([301, 0, 153]), jax.random.bernoulli(jax.random.key(3), 0.02, (3, 301))
 
     def loss(params, inputs):
         outputs, states = jaxrnn.bidirectional_dynamic_rnn(
-            cell, cell, params, inputs, sequence_length=lengths, resets=resets, key=jax.random.key(4), memory=memory,
+            forward, backward, params, inputs, sequence_length=lengths, resets=resets, key=jax.random.key(4), memory=memory,
             chunk_size=2,
         )  # fmt: skip
         return sum((leaf**2).sum() for leaf in jax.tree.leaves((outputs, states)))

@@ -141,7 +141,6 @@ def test_the_rows_of_every_step(lengths, rows, reverse, few_rows):
 @pytest.mark.parametrize(
     ("name", "memory", "options"),
     [
-        ("lstm", "save", {}),
         ("lstm", "save", {"resets": True, "time_major": True}),
         ("lstm", "recompute", {"resets": True, "reverse": True}),
         ("gru", "recompute", {"time_major": True, "chunk_size": 5}),
