@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -237,7 +237,7 @@ def haiku_unroll(work: Work, loss: str):
     return rnn.apply, rnn.init(jax.random.key(0), jnp.zeros((work.batch, 2, work.inputs)), None)
 
 
-def equinox_loop(kind: str) -> Callable:
+def equinox_loop(kind: Literal["lax", "checkpointed"]) -> Callable:
     """A loop over Equinox's cells, "lax" or "checkpointed"; it has no layer and no plain cell."""
 
     def build(work: Work, loss: str):
