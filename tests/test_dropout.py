@@ -41,8 +41,11 @@ def close(got, want):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6), got, want)
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=["per step", "variational", "nested"])
-@pytest.mark.parametrize(("reverse", "make_key"), [(False, jax.random.key), (True, jax.random.PRNGKey)])
+@pytest.mark.parametrize(
+    ("cell", "reverse", "make_key"),
+    list(zip(CELLS, (False, True, True), (jax.random.key, jax.random.PRNGKey, jax.random.key), strict=True)),
+    ids=["per step", "variational", "nested"],
+)
 def test_the_same_masks_everywhere(cell, reverse, make_key):
     key = make_key(7)
     params, inputs, state = problem(cell)
