@@ -62,7 +62,7 @@ def test_equals_tf1(case, options):
 
 def test_is_dynamic_rnn_where_the_inputs_are_known():
     """TF1's own description of dynamic_rnn by raw_rnn, dropout included."""
-    cell = jaxrnn.DropoutWrapper(jaxrnn.GRUCell(5), 0.7, 0.7, 0.7, variational_recurrent=True)
+    cell = jaxrnn.DropoutWrapper(jaxrnn.GRUCell(5), 0.7, 0.7, 0.7)
     params, inputs = cell.init(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (4, 7, 3))
     lengths, key = jnp.array([5, 0, 7, 2]), jax.random.key(2)
 
