@@ -67,6 +67,22 @@ def test_one_answer_however_it_is_spread(loss):
         close(got, want)
 
 
+def test_a_loop_that_makes_its_inputs():
+    """On automatic axes: the compiler spreads what loop_fn closes over as well."""
+
+    def decode(params, inputs, lengths, resets):
+        def loop_fn(time, output, state, loop_state):
+            if output is None:
+                return time >= lengths, inputs[:, 0], CELL.initial_state(BATCH), None, None
+            return time >= lengths, inputs[:, 1] + jnp.sin(output[:, :1]), state, output, None
+
+        emits, state, _ = jaxrnn.raw_rnn(CELL, params, loop_fn, max_steps=T, chunk_size=3)
+        return jnp.sin(emits).sum() + (state.c**2).sum()
+
+    step = jax.jit(jax.value_and_grad(decode, (0, 1)))
+    close(step(*put(mesh(AxisType.Auto), PARAMS, BATCHES)), step(PARAMS, *BATCHES))
+
+
 def test_explicit_axes_of_one_device(one_device):
     want = jax.jit(jax.value_and_grad(dynamic, (0, 1)))(PARAMS, *BATCHES)
     explicit = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:1])

@@ -45,6 +45,20 @@ def raw(cell=CELL, params=PARAMS, loop_fn=None, max_steps=5, first=None, later=N
     return lambda: jaxrnn.raw_rnn(cell, params, loop_fn or changing, max_steps=max_steps, **options)
 
 
+def on_explicit_axes(call):
+    def run():
+        with jax.set_mesh(jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))):
+            return call()
+
+    return run
+
+
+def in_shard_map(call):
+    run = lambda _: (call(), jnp.zeros(1))[1]
+    mesh, spec = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)), jax.sharding.PartitionSpec("data")
+    return lambda: jax.shard_map(run, mesh=mesh, in_specs=spec, out_specs=spec)(jnp.zeros(8))
+
+
 def stacked(cells_fw=(CELL,), cells_bw=(CELL,), params=((PARAMS, PARAMS),), **options):
     return lambda: jaxrnn.stack_bidirectional_dynamic_rnn(cells_fw, cells_bw, params, INPUTS, **options)
 
@@ -180,6 +194,7 @@ ROWS = [
     ([stacked(params=[PARAMS])], TypeError, r"params: expected a pair \(forward, backward\), got a dict"),
     # a loop's own inputs
     ([raw(cell=7)], TypeError, r"raw_rnn: expected a cell, got a int: 7"),
+    ([on_explicit_axes(raw()), in_shard_map(raw())], ValueError, r"raw_rnn: expected a mesh with automatic axes, or none, got"),
     ([raw(loop_fn=7)], TypeError, r"raw_rnn: expected loop_fn to be a function \(time, cell_output, .*, got a int: 7"),
     ([raw(max_steps=2.5), raw(max_steps=None)], TypeError, r"max_steps: expected an int, got a (float|NoneType).*size of what is"),
     ([raw(max_steps=-1)], ValueError, r"max_steps: expected 0 or more, got -1"),

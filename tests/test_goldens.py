@@ -81,7 +81,7 @@ def problem(path, runner, case):
 
 
 def lengths_of(path, case):
-    """None where none are given: TF1's files see that this is the same as full ones, which share a program with the others."""
+    """Where a case has none, full ones, which share a program with the other case; TF1's files show that it is the same."""
     batch, time = load(path)["inputs"].shape[:2]
     full = None if framework(path) is TF1 or len(cases(path)) == 1 else np.full(batch, time, np.int32)
     return load(path).get(f"{case}/sequence_length", full)
@@ -100,7 +100,7 @@ def by_key(path, outputs, state, dparams, dinputs, dinitial):
     }
 
 
-IN_ALL_MODES = ("tf1_lstm_full", "tf1_bidirectional")  # test_contract.py has every cell in every mode
+IN_ALL_MODES = ("tf1_lstm_full", "tf1_bidirectional")  # test_contract.py has the other cells in other modes
 
 
 def runners(path):

@@ -37,7 +37,7 @@ def test_jit_is_eager():
               jax.jit(lambda x: jaxrnn.dynamic_rnn(jaxrnn.GRUCell(2), jaxrnn.GRUCell(2).init(KEY, D), x))(INPUTS))  # fmt: skip
 
 
-@pytest.mark.parametrize("memory", ["save", "recompute", "offload"])
+@pytest.mark.parametrize("memory", ["save", "recompute", "recursive", "offload"])
 def test_forward_mode_agrees_with_reverse_mode(memory, x64):
     params = STACK.init(KEY, D, jnp.float64)
     inputs = jnp.asarray(INPUTS, jnp.float64)

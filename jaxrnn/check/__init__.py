@@ -24,7 +24,7 @@ from jaxrnn.check.cells import (
     state_tree,
     step,
 )
-from jaxrnn.check.loops import finished, later_call, loop_fn, loop_result, max_steps
+from jaxrnn.check.loops import automatic_axes, finished, later_call, loop_fn, loop_result, max_steps
 from jaxrnn.check.memory import (
     budget,
     budget_too_small,

@@ -7,10 +7,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 
 from jaxrnn.check.basics import by_path, describe
 
 _PARTS = "(elements_finished, next_input, next_cell_state, emit_output, next_loop_state)"
+
+
+def automatic_axes(where: str) -> None:
+    if any(kind != AxisType.Auto for kind in jax.sharding.get_abstract_mesh().axis_types):
+        raise ValueError(
+            f"{where}: expected a mesh with automatic axes, or none, got {jax.sharding.get_abstract_mesh()}. Call it outside "
+            "jax.shard_map, on arrays that are placed by jax.device_put: the compiler spreads the run."
+        )
 
 
 def loop_fn(function: Any) -> None:

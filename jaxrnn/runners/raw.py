@@ -66,7 +66,9 @@ def raw_rnn(
       last state of each row, `[B, ...]`; the last loop_state. Count in loop_state how many steps there were.
 
     Raises:
-      TypeError, ValueError: if an argument, or what loop_fn returns, does not fit.
+      TypeError, ValueError: if an argument, or what loop_fn returns, does not fit; inside `jax.shard_map` and on a mesh with
+        explicit axes, where JAX has to be told of each array over which devices it is spread, what loop_fn closes over
+        included.
 
     Example: a cell that reads what it wrote, each row until its output is above 0.9.
 
@@ -82,6 +84,7 @@ def raw_rnn(
       ((10, 4, 3), (4, 3), 10)
     """
     check.is_cell(cell, "raw_rnn")
+    check.automatic_axes("raw_rnn")
     check.loop_fn(loop_fn)
     check.max_steps(max_steps)
     check.mode(memory, MODES, (Mode,))
