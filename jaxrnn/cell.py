@@ -23,6 +23,7 @@ from jaxrnn import check
 from jaxrnn.chunk import chunk_of_four
 from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import StepKey
+from jaxrnn.step import step
 
 Params = Any  # a nested dict of arrays
 State = Any  # a pytree of arrays [B, ...]
@@ -114,28 +115,10 @@ class RNNCell:
           TypeError, ValueError: if params, inputs or state are not this cell's.
         """
         check.step(self, params, inputs, state)
-        return jit_by_value(_step, self, static=("cell",))(params, inputs, state, cell=self)
-
-    def update(self, params: Params, z: Any, r: Any, state: State) -> tuple[Any, State]:
-        """A step, from its projected inputs and its recurrent product."""
-        return self.finish(params, self.gates(params, z, r, state), state)
-
-    def finish(self, params: Params, g: Any, state: State) -> tuple[Any, State]:
-        """`combine`, its results in the state's dtype: a carry keeps its dtype, and TF1's outputs have it too."""
-        output, new = self.combine(params, g, state)
-        dtype = jax.tree.leaves(state)[0].dtype
-        return _cast(output, dtype), jax.tree.map(lambda n, s: n.astype(s.dtype), new, state)
+        return jit_by_value(step, self, static=("cell",))(self, params, inputs, state)
 
     chunk = chunk_of_four
 
     def check_inputs(self, inputs: Any) -> Any:
         """The input size that `inputs` of one step have; an error if they are not what this cell reads."""
         return check.features(self, inputs)
-
-
-def _step(params, inputs, state, cell):
-    return cell.update(params, cell.project(params, inputs), cell.recur(params, state), state)
-
-
-def _cast(tree: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)

@@ -27,16 +27,29 @@ from jax import lax
 from jaxrnn.derivative import Derivative
 from jaxrnn.kept import keep
 from jaxrnn.keys import call_cell, fold_in
-from jaxrnn.lengths import Steps, enter, leave, zero_padding
+from jaxrnn.lengths import FirstStep, Steps, enter, fill_padding, leave, zero_padding
 from jaxrnn.memory.modes import STATES, Mode, named
 from jaxrnn.recurrent import recur, recur_tangent
-from jaxrnn.tangents import instantiate, over_time
+from jaxrnn.step import update
+from jaxrnn.tangents import all_have_rows, instantiate, over_time, step_shapes, with_float0
 
 
 def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
     """K steps of any cell: `xs` `[K, B, ...]`, `state` `[B, ...]` -> (outputs `[K, B, ...]`, state `[B, ...]`)."""
-    chunk = getattr(cell, "chunk", None)
-    return chunk(params, xs, state, steps) if chunk else plain_chunk(cell, params, xs, state, steps)
+    chunk = own_chunk(cell)
+    if chunk is None or (chunk is chunk_of_four and not has_derivative(state)):
+        return plain_chunk(cell, params, xs, state, steps)
+    return chunk(cell, params, xs, state, steps)
+
+
+def own_chunk(cell: Any) -> Callable | None:
+    """The function of the cell's class that runs a chunk of the steps that it has; None is `plain_chunk`.
+
+    A class that overrides `__call__` alone has other steps than those that its inherited chunk runs.
+    """
+    classes = type(cell).__mro__
+    place = lambda name: next((i for i, c in enumerate(classes) if name in vars(c)), len(classes))
+    return getattr(type(cell), "chunk", None) if place("chunk") <= place("__call__") else None
 
 
 def chunk_of_four(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
@@ -46,13 +59,19 @@ def chunk_of_four(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> 
 
 def is_fused(cell: Any) -> bool:
     """Whether the cell's chunk is that of its four functions and nothing else."""
-    return getattr(type(cell), "chunk", None) is chunk_of_four
+    return own_chunk(cell) is chunk_of_four
 
 
 def fused_throughout(cell: Any) -> bool:
     """Whether it is a cell in four functions, or made of such ones alone."""
-    inner = getattr(cell, "inner_cells", ())
+    inner = getattr(cell, "inner_cells", ()) if own_chunk(cell) else ()
     return is_fused(cell) or (len(inner) > 0 and all(map(fused_throughout, inner)))
+
+
+def has_derivative(state: Any) -> bool:
+    """Whether there is a state, and all of it has a derivative; else a cell in four functions is run step by step."""
+    leaves = jax.tree.leaves(state)
+    return len(leaves) > 0 and all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
 
 
 def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
@@ -65,9 +84,9 @@ def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) 
 
     def one_step(state, item):
         x, step = item[0], steps.at(item[1])
-        state = enter(step, state)
-        state = named(state, STATES) if steps.keep != "states" else state
-        output, new = call_cell(cell, params, x, state, step.key)
+        start = enter(step, state)
+        start = named(start, STATES) if steps.keep != "states" else start
+        output, new = call_cell(cell, params, x, start, step.key)
         return leave(step, state, new), output
 
     state, outputs = lax.scan(one_step, state, (xs, steps.varying))
@@ -80,11 +99,12 @@ def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tu
 
     def one_step(state, item):
         z, step = item[0], steps.at(item[1])
-        state = enter(step, state)
-        output, new = cell.update(params, z, recur(cell, params, state), state)
+        start = enter(step, state)
+        output, new = update(cell, params, z, recur(cell, params, start), start)
         return leave(step, state, new), output
 
-    state, outputs = lax.scan(one_step, state, (over_time(cell.project)(params, xs), steps.varying))
+    z = over_time(cell.project, all_have_rows(cell, params, step_shapes(xs), state))(params, xs)
+    state, outputs = lax.scan(one_step, state, (z, steps.varying), length=_count(xs))
     return outputs, state
 
 
@@ -92,33 +112,39 @@ def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tu
 def _fused_chunk_jvp(cell: Any, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     params, xs, state, steps = primals
     dparams, dxs, dstate, dsteps = tangents
-    z = over_time(cell.project)(params, xs)
-    out, states, gates = keep(cell, params, z, state, steps)
+    has_rows = all_have_rows(cell, params, step_shapes(xs), state)
+    z = over_time(cell.project, has_rows)(params, xs)
+    out, states, gates = keep(cell, params, z, state, steps, _count(xs))
     tangent = recur_tangent(cell, params, jax.tree.leaves(state)[0].shape[0])
-    derivative = Derivative(cell, params, xs, z, states, gates, steps, tangent)
+    derivative = Derivative(cell, params, xs, z, states, gates, steps, tangent, has_rows)
     dstart = instantiate(dsteps.start, steps.start)
 
     def one_step(dstate, item):
         return derivative.step(dstate, dstart, *item)
 
     items = (derivative.items, *derivative.front(dparams, dxs))
-    dend, doutputs = lax.scan(one_step, instantiate(dstate, state), items)
-    return out, (doutputs, dend)
+    dend, doutputs = lax.scan(one_step, instantiate(dstate, state), items, length=_count(xs))
+    return out, (with_float0(doutputs, out[0]), dend)
+
+
+def _count(xs: Any) -> int:
+    return jax.tree.leaves(xs)[0].shape[0]
 
 
 def chunk_body(
     cell: Any,
     params: Any,
-    initial_state: Any,
     key: jax.Array | None,
     mode: Mode,
     valid: Callable | None = None,
+    first: FirstStep | None = None,
     reverse: bool = False,
     of_four: Callable | None = None,
 ) -> Callable:
     """`(state, (t, inputs, resets)) -> (state, outputs)` for one chunk, leaves `[K, ...]`; resets may be None.
 
-    `valid` says of times `[K]` which steps `[K, B]` are no padding; None is all. `of_four` is what `Steps` says of it.
+    `valid` says of times `[K]` which steps `[K, B]` are no padding; None is all. `first` is what the others, and those at
+    resets, are called with. `of_four` is what `Steps` says of it.
     """
     flip = (lambda tree: jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)) if reverse else (lambda tree: tree)
 
@@ -126,8 +152,9 @@ def chunk_body(
         time, inputs, resets = flip(chunk)
         mask = None if valid is None else valid(time)
         step_key = None if key is None else jax.vmap(fold_in, (None, 0))(key, time)
-        steps = Steps(mask, step_key=step_key, run_key=key, keep=mode.keep, of_four=of_four).resetting(resets, initial_state)
-        outputs, state = run_chunk(cell, params, zero_padding(mask, inputs), state, steps)
+        steps = Steps(mask, step_key=step_key, run_key=key, keep=mode.keep, of_four=of_four).starting(resets, first)
+        inputs = inputs if first is None else fill_padding(mask, inputs, first.inputs)
+        outputs, state = run_chunk(cell, params, inputs, state, steps)
         return state, flip(zero_padding(mask, outputs))
 
     return run

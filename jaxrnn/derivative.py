@@ -16,6 +16,7 @@ weight's gradient is one matrix product over all the steps.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from jax import lax
 
 from jaxrnn.kept import Gates
 from jaxrnn.lengths import Steps, enter, leave
+from jaxrnn.step import finish
 from jaxrnn.tangents import Live, add_tangents, over_time, several_devices, step_shapes, tangent_of
 from jaxrnn.traced import read_leaves, sums
 
@@ -41,6 +43,7 @@ class Derivative:
       gates: the gates at each step.
       steps: the steps.
       recur: `(state, .state) -> r(.state)` at one step; see `recur_tangent`.
+      has_rows: what `all_have_rows` says.
     """
 
     cell: Any
@@ -51,6 +54,7 @@ class Derivative:
     gates: Gates
     steps: Steps
     recur: Callable
+    has_rows: bool
 
     @property
     def items(self) -> tuple[Steps, Any, Any]:
@@ -59,7 +63,7 @@ class Derivative:
 
     def front(self, dparams: Any, dxs: Any) -> tuple[Any, dict[str, Any]]:
         """What the loop adds at every step, leaves `[K, ...]`: the tangent of z, and those that come from weights."""
-        dz = tangent_of(over_time(self.cell.project), (self.params, self.xs), (dparams, dxs))
+        dz = tangent_of(self._over_time(self.cell.project), (self.params, self.xs), (dparams, dxs))
         taps = self._weight_tangents(dparams)
         dz, taps["recur"] = self._summed_up(dz, taps["recur"])
         return dz, taps
@@ -68,13 +72,13 @@ class Derivative:
         """`(.new_state, .output)` of one step."""
         step, state, kept = item
         step = dataclasses.replace(self.steps, start=dstart).at(step)
-        dstate = enter(step, dstate)
+        dold, dstate = dstate, enter(step, dstate)
         g, gates_tangent = self.gates.at(self.params, state, kept)
         dr = self.recur(state, dstate)
         dg = add_tangents(gates_tangent(dz, add_tangents(dr, taps["recur"]), dstate), taps["gates"])
-        doutput, dnew = tangent_of(lambda g, s: self.cell.finish(self.params, g, s), (g, state), (dg, dstate))
+        doutput, dnew = tangent_of(functools.partial(finish, self.cell, self.params), (g, state), (dg, dstate))
         doutput, dnew = add_tangents((doutput, dnew), taps["combine"])
-        return leave(step, dstate, dnew), doutput
+        return leave(step, dold, dnew), doutput
 
     def backward(self, params: Live, xs: Live) -> tuple[Callable, Callable]:
         """The transpose of `step` at every step, the last one first, and that of `front`.
@@ -105,14 +109,17 @@ class Derivative:
         ct_state, more, *ct_added = transposed((ct_state, ct_output))
         return (ct_state, add_tangents(ct_start, more)), ct_added
 
+    def _over_time(self, f):
+        return over_time(f, self.has_rows)
+
     def _weight_tangents(self, dparams):
         """What the weights' own tangents add at every step of the loop, from one product each over all of them."""
-        r = over_time(self.cell.recur)(self.params, self.states)
+        r = self._over_time(self.cell.recur)(self.params, self.states)
         g = jax.vmap(lambda state, kept: self.gates.rebuild(self.params, state, kept)[0])(self.states, self.gates.kept)
         uses = {
-            "recur": lambda p: over_time(self.cell.recur)(p, self.states),
-            "gates": lambda p: over_time(self.cell.gates)(p, self.z, r, self.states),
-            "combine": lambda p: over_time(self.cell.finish)(p, g, self.states),
+            "recur": lambda p: self._over_time(self.cell.recur)(p, self.states),
+            "gates": lambda p: self._over_time(self.cell.gates)(p, self.z, r, self.states),
+            "combine": lambda p: self._over_time(functools.partial(finish, self.cell))(p, g, self.states),
         }
         tangent = lambda use: tangent_of(use, (self.params,), (dparams,)) if read_leaves(use, self.params) else None
         return {name: tangent(use) for name, use in uses.items()}

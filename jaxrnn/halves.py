@@ -58,8 +58,7 @@ def joined(parts: Sequence[tuple[Run, Reads]], trees: Sequence[Any]) -> Any:
 def _with_rows(run: Run, reads: Reads, first: int, count: int) -> tuple[Run, Reads]:
     """These rows alone. Arrays over the whole sequence stay as they are: their rows are cut out chunk by chunk."""
     sequence = dataclasses.replace(run.sequence, rows=(first, count))
-    state, lengths = sequence.cut_rows((reads.state, reads.lengths))
-    return dataclasses.replace(run, sequence=sequence), reads._replace(state=state, lengths=lengths)
+    return dataclasses.replace(run, sequence=sequence), reads.of_rows(sequence.cut_rows)
 
 
 def _worth_it(run: Run, reads: Reads, rows: Any) -> bool:

@@ -12,14 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.inplace import corner
 from jaxrnn.lengths import enter, leave
 from jaxrnn.memory.modes import GATES, STATES, named
 from jaxrnn.recurrent import recur
-from jaxrnn.traced import varying
+from jaxrnn.step import finish
+from jaxrnn.tangents import with_float0, without_float0
+from jaxrnn.traced import Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,37 +62,38 @@ def keeps_gates(keep: str) -> bool:
 
 
 def linearize_gates(cell, params, z, r, state) -> Gates:
-    """The gates at one step. Arrays are told apart by identity, which tracing keeps."""
-
-    def linearized(params, *args):
-        return jax.linearize(functools.partial(cell.gates, params), *args)
-
-    leaves, treedef = jax.tree.flatten(linearized(params, z, r, state))
-    varies = varying(linearized, params, z, r, state)
-    position = {id(leaf): i for i, leaf in reversed(list(enumerate(leaves)))}
-    known = {id(leaf): i for i, leaf in enumerate(jax.tree.leaves((params, state)))}
-    new = [i for i, leaf in enumerate(leaves) if varies[i] and id(leaf) not in known and position[id(leaf)] == i]
-
-    def source(i, leaf):
-        if id(leaf) in known:
-            return "known", known[id(leaf)]
-        return ("kept", new.index(position[id(leaf)])) if varies[i] else ("weights", i)
-
-    sources = [source(i, leaf) for i, leaf in enumerate(leaves)]
-    some_args = jax.eval_shape(lambda: (z, r, state))
+    """The gates at one step, and what there is to keep of them: every array that is new, once."""
+    trace = Trace.of(lambda params, *args: jax.linearize(functools.partial(cell.gates, params), *args), params, z, r, state)
+    leaves = trace(params, z, r, state)
+    known = [*trace.arguments[: trace.fixed_count], *trace.arguments[len(trace.arguments) - len(jax.tree.leaves(state)) :]]
+    shapes = jax.eval_shape(lambda: (z, r, state))
+    sources, new = [], []
+    for i, (result, varies) in enumerate(zip(trace.results, trace.varies, strict=True)):
+        if (place := _index(known, result)) is not None:
+            sources.append(("known", place))
+        elif not varies:
+            sources.append(("fixed", i))
+        else:
+            if (place := _index([trace.results[k] for k in new], result)) is None:
+                place = len(new)
+                new.append(i)
+            sources.append(("kept", place))
 
     def rebuild(params, state, kept):
-        arrays = {"known": jax.tree.leaves((params, state)), "kept": kept}
-        if not all(where in arrays for where, _ in sources):
-            zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), some_args)
-            arrays["weights"] = jax.tree.leaves(linearized(params, *zeros))
-        return jax.tree.unflatten(treedef, [arrays[where][i] for where, i in sources])
+        fixed = trace.without_args(params) if any(kind == "fixed" for kind, _ in sources) else []
+        arrays = {"known": jax.tree.leaves((params, state)), "kept": kept, "fixed": fixed}
+        g, tangent = jax.tree.unflatten(trace.structure, [arrays[kind][i] for kind, i in sources])
+        return g, lambda *tangents: without_float0(tangent(*with_float0(tangents, shapes)))
 
     return Gates([leaves[i] for i in new], rebuild)
 
 
-def keep(cell, params, z, state, steps):
-    """Runs the chunk: its outputs and end state, the state that each step starts from, and the gates.
+def _index(variables: list, variable: Any) -> int | None:
+    return next((i for i, v in enumerate(variables) if v is variable), None)
+
+
+def keep(cell, params, z, state, steps, count):
+    """Runs the chunk of `count` steps: its outputs and end state, the state that each step starts from, and the gates.
 
     What is named here is what a memory mode can save; all else is recomputed from it in the backward pass.
     """
@@ -99,30 +101,30 @@ def keep(cell, params, z, state, steps):
 
     def one_step(state, item):
         z, step = item[0], steps.at(item[1])
-        state = enter(step, state)
-        gates = linearize_gates(cell, params, z, recur(cell, params, state), state)
+        start = enter(step, state)
+        gates = linearize_gates(cell, params, z, recur(cell, params, start), start)
         rebuild.append(gates.rebuild)
-        output, new = cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state)
-        return leave(step, state, new), (output, gates.kept if gates_are_kept else state)
+        output, new = finish(cell, params, gates.rebuild(params, start, gates.kept)[0], start)
+        return leave(step, state, new), (output, gates.kept if gates_are_kept else start)
 
-    end, (outputs, kept) = lax.scan(one_step, state, (z, steps.varying))
+    end, (outputs, kept) = lax.scan(one_step, state, (z, steps.varying), length=count)
     if gates_are_kept:
         gates = Gates(named(kept, GATES), rebuild[0])
-        return (outputs, end), states_from_gates(cell, params, state, steps, gates), gates
+        return (outputs, end), states_from_gates(cell, params, state, steps, gates, count), gates
     states = named(kept, STATES)
     return (outputs, end), states, gates_from_states(cell, params, z, states)
 
 
-def states_from_gates(cell, params, state, steps, gates):
+def states_from_gates(cell, params, state, steps, gates, count):
     """Runs `combine` alone: elementwise, no product with the recurrent weights."""
 
     def one_step(state, item):
         kept, step = item[0], steps.at(item[1])
-        state = enter(step, state)
-        g, _ = gates.at(params, state, kept)
-        return leave(step, state, cell.finish(params, g, state)[1]), state
+        start = enter(step, state)
+        g, _ = gates.at(params, start, kept)
+        return leave(step, state, finish(cell, params, g, start)[1]), start
 
-    return lax.scan(one_step, state, (gates.items, steps.varying))[1]
+    return lax.scan(one_step, state, (gates.items, steps.varying), length=count)[1]
 
 
 def gates_from_states(cell, params, z, states):

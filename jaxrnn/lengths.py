@@ -1,16 +1,21 @@
-"""What happens to a state between two steps: resets, padding, state dropout.
+"""What happens to a state between two steps: resets, padding, state dropout; and what a cell is called with in the padding.
 
-One truth for static and dynamic runners, for values and for tangents: every function here is linear in the states it gets.
+One truth for static and dynamic runners, for values and for tangents: `enter` and `leave` are linear in the states they get.
+
+A padded step's result is not looked at, but the cell is called all the same, and its derivative is multiplied by zero. Where
+the cell divides by what it gets, say, 0 * inf would become NaN in the gradient of every weight. So a padded step is called
+with what its row's first step is called with (`FirstStep`): what is finite at all valid steps is finite there too.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxrnn.keys import StepKey, fold_in
@@ -25,23 +30,25 @@ class Steps:
 
     Attributes:
       valid: `[K, B]` booleans, False where a step is padding: the state is copied through.
-      reset: `[K, B]` booleans, True where the state starts again from `start` before the step.
+      again: `[K, B]` booleans, True where the cell is called with the state `start`: at resets, and in the padding.
       drop: factors for the new state, a pytree like it with leaves `[K, ...]` (or None for a leaf that is never dropped).
       step_key: `[K]` PRNG keys, one a step.
       run_key: the PRNG key that all steps share.
-      start: the initial state, leaves `[B, ...]`.
+      start: the initial state, leaves `[B, ...]`; None is zero, as a tangent may be.
       keep: what a chunk keeps for its backward pass, "gates", "states", or the "fastest" of the two.
       of_four: how a cell in four functions runs these steps; None is `jaxrnn.chunk.fused_chunk`.
+      fill: `tree [K, B, ...] -> tree`, whose padding is safe to call a function with; None where it is so already.
     """
 
     valid: jax.Array | None = None
-    reset: jax.Array | None = None
+    again: jax.Array | None = None
     drop: State | None = None
     step_key: jax.Array | None = None
     run_key: jax.Array | None = None
     start: State | None = None
     keep: str = dataclasses.field(default="fastest", metadata={"static": True})
     of_four: Callable | None = dataclasses.field(default=None, metadata={"static": True})
+    fill: Callable | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def key(self) -> StepKey | None:
@@ -67,11 +74,13 @@ class Steps:
         both = _optional(lambda a, b: b if a is None else a if b is None else a * b, self.drop, drop)
         return dataclasses.replace(self, drop=both)
 
-    def resetting(self, resets: jax.Array | None, start: State) -> Steps:
-        """The same steps, going back to `start` where `resets` `[K, B]` says so and the step is no padding."""
-        if resets is None:
+    def starting(self, resets: jax.Array | None, first: FirstStep | None) -> Steps:
+        """The same steps, called with the state of `first` where `resets` `[K, B]` says so, and in the padding."""
+        if first is None:
             return self
-        return dataclasses.replace(self, reset=resets if self.valid is None else resets & self.valid, start=start)
+        padded = None if self.valid is None else ~self.valid
+        again = padded if resets is None else resets if padded is None else resets | padded
+        return dataclasses.replace(self, again=again, start=first.state)
 
     def layer(self, i: int) -> Steps:
         """What layer i of a stack gets: its part of whatever looks like the state, and keys of its own."""
@@ -112,20 +121,94 @@ def valid_steps(lengths: jax.Array | None) -> Callable | None:
 
 
 def zero_padding(valid: jax.Array | None, tree: Any) -> Any:
-    """`tree` with zeros in the rows of padded steps.
-
-    Inputs go through this before the cell sees them and outputs after it: NaN or Inf in the padding then reaches neither
-    a value nor, as 0 * NaN, a gradient.
-    """
+    """`tree` with zeros in the rows of padded steps: outputs, and cotangents."""
     return tree if valid is None else select_rows(valid, tree, jax.tree.map(jnp.zeros_like, tree))
 
 
+def fill_padding(valid: jax.Array | None, tree: Any, first: Any) -> Any:
+    """`tree` `[K, B, ...]` with `first` `[B, ...]` in the rows of padded steps: what a cell reads there."""
+    if valid is None or first is None:
+        return tree
+    everywhere = jax.tree.map(lambda leaf, one: jnp.broadcast_to(one, leaf.shape), tree, first)
+    return select_rows(valid, tree, everywhere)
+
+
 def enter(step: Steps, state: State) -> State:
-    """The state that a step starts from: the initial one where an episode begins."""
-    return state if step.reset is None else select_rows(step.reset, step.start, state)
+    """The state that a step's cell is called with: `start` where an episode begins and in the padding."""
+    if step.again is None:
+        return state
+    start = jax.tree.map(jnp.zeros_like, state) if step.start is None else step.start
+    return select_rows(~step.again, state, start)
 
 
 def leave(step: Steps, old: State, new: State) -> State:
-    """The state that a step hands on: dropped as `drop` says, and the old one where the step is padding."""
+    """The state that a step hands on: dropped as `drop` says, and the old one where the step is padding.
+
+    `old` is the state before `enter`.
+    """
     new = step.dropped(new)
     return new if step.valid is None else select_rows(step.valid, new, old)
+
+
+# ---- the first step of every row
+
+
+class FirstStep(NamedTuple):
+    """What the cell is called with at each row's first step, inputs and state, leaves `[B, ...]`.
+
+    Without lengths there is no padding, and the inputs are None.
+    """
+
+    inputs: Any
+    state: Any
+
+
+def first_step(inputs: Any, start: State, lengths: jax.Array | None, resets: jax.Array | None) -> FirstStep | None:
+    """What steps that start again, and padded ones, are called with; None if there are none of them.
+
+    A row without steps is given another row's first step. The gradient of `start` is that of the resets.
+
+    Args:
+      inputs: each row's first inputs, leaves `[B, ...]`: see `at_first`.
+      start: the state that resets go back to, leaves `[B, ...]`.
+      lengths: `[B]`, or None.
+      resets: booleans, or None.
+    """
+    if lengths is None:
+        return None if resets is None else FirstStep(None, start)
+    has_steps = lengths > 0
+    inputs = _borrowed(lax.stop_gradient(inputs), has_steps, jnp.ones)  # of which most functions are finite
+    start = _borrowed(start if resets is not None else lax.stop_gradient(start), has_steps, None)
+    return FirstStep(inputs, start)
+
+
+def at_first(tree: Any, lengths: jax.Array | None, axis: int, reverse: bool) -> Any:
+    """What each row of a sequence, with time along `axis`, has at the first step that is run, leaves `[B, ...]`."""
+
+    def first(leaf):
+        if leaf.shape[axis] == 0:
+            return jnp.zeros((*leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype)
+        if not reverse:
+            return lax.index_in_dim(leaf, 0, axis, keepdims=False)
+        last = jnp.clip(lengths - 1, 0, leaf.shape[axis] - 1)
+        at = lambda row, t: lax.dynamic_index_in_dim(row, t, keepdims=False)
+        return jax.vmap(at, (1 - axis, 0))(leaf, last)
+
+    return None if lengths is None else jax.tree.map(first, tree)
+
+
+def _borrowed(tree: Any, has: jax.Array, default: Callable | None) -> Any:
+    """`tree` `[B, ...]` where `has` `[B]`, in the other rows what one of these has; where none has, `default` of the shape."""
+    rows, batch = jnp.arange(has.shape[0]), has.shape[0]
+    lender = jnp.min(jnp.where(has, rows, batch), initial=batch)  # `batch` if no row has
+
+    def borrow(leaf):
+        if leaf.ndim < 1 or not jnp.issubdtype(leaf.dtype, np.generic):
+            return leaf
+        own = leaf if default is None else default(leaf.shape, leaf.dtype)
+        lent = select_rows(rows == lender, leaf, jnp.zeros_like(leaf))  # summed up, for rows may be spread over devices
+        lent = jnp.any(lent, 0) if leaf.dtype == jnp.bool_ else jnp.sum(lent, 0, dtype=leaf.dtype)
+        lent = jnp.where(lender < batch, jnp.broadcast_to(lent, leaf.shape), own)
+        return select_rows(has, leaf, lent)
+
+    return jax.tree.map(borrow, tree)

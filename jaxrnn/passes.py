@@ -64,8 +64,7 @@ class Forward:
         def one_step(carry, item):
             (state, kept), (t, z, now) = carry, item
             now = steps.at(now)
-            state = enter(now, state)
-            output, new, more = self._step[0](z, state)
+            output, new, more = self._step[0](z, enter(now, state))
             return (leave(now, state, new), put(kept, more, t) if whole else more), output
 
         def end(outputs, carry, ys):
@@ -74,13 +73,17 @@ class Forward:
             state, more = chunk.put_rows(start, state), put(starts, first, chunk.number) if self.keeps else starts
             return chunk.write(outputs, zero_padding(steps.valid, ys)), (state, more, ended)
 
-        items = chunk.times, over_time(self.run.cell.project)(self.reads.params, xs), steps.varying
+        z = over_time(self.run.cell.project, self.run.has_rows)(self.reads.params, xs)
+        items = chunk.times, z, steps.varying
         return (one_step, (first, kept if whole else chunk.first_rows(kept)), items), end
 
-    def tape(self, carry: tuple, outputs: Any) -> Tape:
-        """What is kept, of the last carry and the run's outputs."""
+    def tape(self, carry: tuple, outputs: Any, first_outputs: Callable) -> Tape:
+        """What is kept, of the last carry and the run's outputs; `first_outputs()` has each row's first ones, as they lie."""
         _, starts, kept = carry
-        return Tape(starts, kept if self._kept_over_time else [], outputs if self._step[1] else None)
+        kept, sequence = kept if self._kept_over_time else [], self.run.sequence
+        if not self._step[1]:
+            return Tape(starts, kept, None, None)
+        return Tape(starts, kept, outputs, sequence.in_order(sequence.cut_rows(first_outputs())))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,16 +107,16 @@ class Backward:
 
     def first_carry(self, ct_state: Any) -> tuple[Any, Any]:
         """The cotangents of the state, and of the one that resets go back to; None without these."""
-        ct_start = None if self.reads.resets is None else jax.tree.map(jnp.zeros_like, self.reads.state)
+        ct_start = None if self.reads.resets is None else jax.tree.map(jnp.zeros_like, self.reads.first.state)
         return self.run.sequence.in_order(self.run.sequence.cut_rows(ct_state)), ct_start
 
     def begin(self, chunk: Chunk, carry: tuple) -> tuple[tuple, Callable]:
         """The scan, and `end((params', inputs'), its carry, what it stacked)`, which gives `((params', inputs'), carry)`."""
         cell, params, chunk = self.run.cell, self.reads.params, chunk.of(self.run.sequence)
         xs, steps = self.reads.chunk(chunk)
-        z = over_time(cell.project)(params, xs)
+        z = over_time(cell.project, self.run.has_rows)(params, xs)
         states, gates = reader(self.run, self.reads, self.tape)(chunk, steps, z)
-        derivative = Derivative(cell, params, xs, z, states, gates, steps, self.recur)
+        derivative = Derivative(cell, params, xs, z, states, gates, steps, self.recur, self.run.has_rows)
         one_step, weights_and_inputs = derivative.backward(self.params, self.inputs)
 
         def end(cotangents, ended, ct_added):

@@ -43,7 +43,8 @@ from jaxrnn.kept import Gates, gates_from_states, linearize_gates
 from jaxrnn.kernels.loop import BACK_ENDS, Kernel, tile_shapes
 from jaxrnn.lengths import Steps, enter, leave
 from jaxrnn.memory.modes import STATES, named
-from jaxrnn.tangents import Live, over_time, tangent_of
+from jaxrnn.step import update
+from jaxrnn.tangents import Live, all_have_rows, over_time, step_shapes, tangent_of
 
 _ON_CHIP = 227 * 1024  # bytes of shared memory that one block can have on a Hopper GPU
 
@@ -92,10 +93,10 @@ def fits(cell: Any, params: Any, xs: Any, state: Any, *, back_end: str | None = 
     batch = jax.tree.leaves(xs)[0].shape[1]
     if not is_fused(cell) or not all(leaf.ndim and leaf.shape[0] == batch for leaf in jax.tree.leaves(state)):
         return False
-    kernel = _kernel(back_end, rows)
+    kernel, has_rows = _kernel(back_end, rows), all_have_rows(cell, params, step_shapes(xs), state)
 
     def on_chip(params, xs, state):
-        z = over_time(cell.project)(params, xs)
+        z = over_time(cell.project, has_rows)(params, xs)
         weights = kernel.line(_step(cell, params), None, state, (z, Steps())).weights
         zeros = lambda tree: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), tree)
         return weights, zeros(tile_shapes(kernel.rows, 0, state)), zeros(tile_shapes(kernel.rows, 1, z))
@@ -119,7 +120,8 @@ def _chunk(how: tuple[Any, Kernel], params: Any, xs: Any, state: Any, steps: Ste
 def _forward(how, params, xs, state, steps, keeps=False):
     """`(outputs, state)`, and the state that each step starts from."""
     cell, kernel = how
-    items = over_time(cell.project)(params, xs), steps.varying
+    z = over_time(cell.project, all_have_rows(cell, params, step_shapes(xs), state))(params, xs)
+    items = z, steps.varying
     end, (outputs, states) = kernel.scan(_step(cell, params, keeps), steps.start, state, items)
     return (outputs, end), states
 
@@ -127,9 +129,9 @@ def _forward(how, params, xs, state, steps, keeps=False):
 def _step(cell, params, keeps=False):
     def one_step(start, state, item):
         z, step = item
-        state = enter(dataclasses.replace(step, start=start), state)
-        output, new = cell.update(params, z, cell.recur(params, state), state)
-        return leave(step, state, new), (output, state if keeps else None)
+        old, state = state, enter(dataclasses.replace(step, start=start), state)
+        output, new = update(cell, params, z, cell.recur(params, state), state)
+        return leave(step, old, new), (output, state if keeps else None)
 
     return one_step
 
@@ -158,9 +160,10 @@ _chunk.defvjp(_chunk_fwd, _chunk_bwd)
 
 
 def _derivative(cell, params, xs, states, steps) -> Derivative:
-    z = over_time(cell.project)(params, xs)
+    has_rows = all_have_rows(cell, params, step_shapes(xs), jax.tree.map(lambda leaf: leaf[0], states))
+    z = over_time(cell.project, has_rows)(params, xs)
     recur = lambda state, dstate: tangent_of(lambda s: cell.recur(params, s), (state,), (dstate,))
-    return Derivative(cell, params, xs, z, states, gates_from_states(cell, params, z, states), steps, recur)
+    return Derivative(cell, params, xs, z, states, gates_from_states(cell, params, z, states), steps, recur, has_rows)
 
 
 def _step_back(derivative: Derivative, added: Any, rows: int) -> Callable:

@@ -61,8 +61,7 @@ def _shares(sequence, batch):
 def _in_order(run, reads):
     order = jnp.argsort(reads.lengths, descending=True)
     sequence = dataclasses.replace(run.sequence, order=(order, jnp.argsort(order)))
-    state, lengths = sequence.in_order((reads.state, reads.lengths))
-    return dataclasses.replace(run, sequence=sequence), reads._replace(state=state, lengths=lengths)
+    return dataclasses.replace(run, sequence=sequence), reads.of_rows(sequence.in_order)
 
 
 @custom_vmap

@@ -11,7 +11,7 @@ from jax import lax
 from jax.export import is_symbolic_dim
 
 from jaxrnn.tangents import several_devices, tangent_of
-from jaxrnn.traced import read_leaves
+from jaxrnn.traced import Trace, read_leaves
 
 _MANY_ROWS = 8  # of a batch, of which a step's product is one of matrices
 _FEW_ROWS = range(2, 7)
@@ -58,6 +58,9 @@ def many_rows(rows: Any) -> bool:
 def _one_by_one(cell, params, state, rows):
     if jax.default_backend() != "cpu" or jax.__version_info__ < (0, 11) or several_devices() or is_symbolic_dim(rows):
         return False
-    has_rows = all(leaf.ndim and leaf.shape[0] == rows for leaf in jax.tree.leaves(state))
-    work = rows * sum(leaf.size for leaf in read_leaves(lambda p: cell.recur(p, state), params))
-    return rows in _FEW_ROWS and has_rows and work <= _LITTLE_WORK
+    read = read_leaves(lambda p: cell.recur(p, state), params) if rows in _FEW_ROWS else []
+    if not read or rows * sum(leaf.size for leaf in read) > _LITTLE_WORK:
+        return False
+    trace = Trace.of(cell.recur, params, state)
+    leaves = [*trace.closed.out_avals, *jax.tree.leaves(state)]
+    return all(trace.varies) and all(leaf.ndim and leaf.shape[0] == rows for leaf in leaves)

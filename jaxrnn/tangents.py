@@ -9,28 +9,45 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
+from jax.dtypes import float0
 from jax.sharding import AxisType
 
+from jaxrnn.traced import Trace
 
-def over_time(f: Callable) -> Callable:
-    """`f(params, ...)` for all K steps at once, as for a batch of K B rows.
+
+def over_time(f: Callable, has_rows: bool) -> Callable:
+    """`f(params, ...)` for all K steps at once, as for a batch of K B rows if all that it takes and gives `has_rows`.
 
     A product over two axes of rows, transposed, is one whose factors XLA copies first: a sixth of a training step on a CPU.
-    But rows that are split over devices cannot become one axis with the steps, and a leaf that has no rows (a step counter,
-    say) has no such axis.
+    But rows that are split over devices cannot become one axis with the steps.
     """
 
     def run(params, *args):
-        leaves = jax.tree.leaves(args)
-        steps_and_rows = leaves[0].shape[:2]
-        rowless = any(leaf.ndim < 2 or leaf.shape[:2] != steps_and_rows for leaf in leaves)
-        if rowless or several_devices():
+        if not has_rows or several_devices():
             return jax.vmap(functools.partial(f, params))(*args)
+        steps_and_rows = jax.tree.leaves(args)[0].shape[:2]
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), args)
         return jax.tree.map(lambda leaf: leaf.reshape(*steps_and_rows, *leaf.shape[1:]), f(params, *rows))
 
     return run
+
+
+def all_have_rows(cell: Any, params: Any, x: Any, state: Any) -> bool:
+    """Whether z, r, g and the state have the batch's rows in every leaf, as the inputs of a step, `x` `[B, ...]`, have.
+
+    A leaf that depends on no input and no state, a weight or a constant, may only look as if it had.
+    """
+
+    def parts(params, x, state):
+        z, r = cell.project(params, x), cell.recur(params, state)
+        return z, r, cell.gates(params, z, r, state)
+
+    trace = Trace.of(parts, params, x, state)
+    batch = jax.tree.leaves(x)[0].shape[0]
+    leaves = [*trace.closed.out_avals, *jax.tree.leaves(state)]
+    return all(trace.varies) and all(leaf.ndim and leaf.shape[0] == batch for leaf in leaves)
 
 
 def several_devices() -> bool:
@@ -47,10 +64,10 @@ def step_shapes(tree: Any) -> Any:
 
 
 def tangent_of(f: Callable, primals: tuple, tangents: tuple) -> Any:
-    """The output tangent of `jax.jvp`, with no work spent on the leaves whose tangent is zero."""
+    """The output tangent of `jax.jvp`, with no work spent on the leaves whose tangent is zero. None is that of integers."""
     leaves, treedef = jax.tree.flatten(primals)
     dleaves = treedef.flatten_up_to(tangents)
-    live = [i for i, d in enumerate(dleaves) if not isinstance(d, SymbolicZero)]
+    live = [i for i, d in enumerate(dleaves) if d is not None and not isinstance(d, SymbolicZero)]
 
     def of_live(*values):
         merged = list(leaves)
@@ -58,7 +75,19 @@ def tangent_of(f: Callable, primals: tuple, tangents: tuple) -> Any:
             merged[i] = value
         return f(*jax.tree.unflatten(treedef, merged))
 
-    return jax.jvp(of_live, [leaves[i] for i in live], [dleaves[i] for i in live])[1]
+    return without_float0(jax.jvp(of_live, [leaves[i] for i in live], [dleaves[i] for i in live])[1])
+
+
+def without_float0(tangent: Any) -> Any:
+    """None in the place of what JAX has for the tangent of integers."""
+    return jax.tree.map(lambda d: None if d.dtype == float0 else d, tangent)
+
+
+def with_float0(tangent: Any, primal: Any) -> Any:
+    """What JAX has for the tangent of integers in the place of None."""
+    leaves, treedef = jax.tree.flatten(primal)
+    of_leaf = lambda d, leaf: np.zeros(leaf.shape, float0) if d is None else d
+    return treedef.unflatten([of_leaf(*each) for each in zip(treedef.flatten_up_to(tangent), leaves, strict=True)])
 
 
 _NO_TYPE: Any = None

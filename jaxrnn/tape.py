@@ -11,6 +11,7 @@ state of most others are, is read there and not kept again.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,9 +20,10 @@ import jax.numpy as jnp
 
 from jaxrnn.inplace import Chunk, Sequence, at
 from jaxrnn.kept import Gates, gates_from_states, keep, keeps_gates, linearize_gates, states_from_gates
-from jaxrnn.lengths import Steps, valid_steps, zero_padding
+from jaxrnn.lengths import FirstStep, Steps, fill_padding, valid_steps
 from jaxrnn.memory.modes import SAVE, Mode
 from jaxrnn.recurrent import recur
+from jaxrnn.step import finish, step
 from jaxrnn.traced import same_results
 
 
@@ -33,11 +35,13 @@ class Run:
       cell: a cell in four functions.
       sequence: the sequence and its chunks.
       mode: the memory mode, "save" or "recompute".
+      has_rows: what `all_have_rows` says.
     """
 
     cell: Any
     sequence: Sequence
     mode: Mode
+    has_rows: bool
 
     @property
     def keeps(self) -> str:
@@ -48,20 +52,27 @@ class Run:
 
 
 class Reads(NamedTuple):
-    """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`."""
+    """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`, and what
+    steps that start again, and padded ones, are called with."""
 
     params: Any
     inputs: Any
     state: Any
     lengths: jax.Array | None
     resets: jax.Array | None
+    first: FirstStep | None
 
     def chunk(self, chunk: Chunk) -> tuple[Any, Steps]:
-        """The inputs of a chunk, zeros in the padding, and its steps."""
-        lengths, start = chunk.first_rows((self.lengths, self.state))
-        valid = valid_steps(lengths)
-        steps = Steps(None if valid is None else valid(chunk.times)).resetting(chunk.read(self.resets), start)
-        return zero_padding(steps.valid, chunk.read(self.inputs)), steps
+        """The inputs of a chunk, with its padding filled, and its steps."""
+        lengths, first = chunk.first_rows((self.lengths, self.first))
+        xs, valid = chunk.read(self.inputs), valid_steps(lengths)
+        steps = Steps(None if valid is None else valid(chunk.times)).starting(chunk.read(self.resets), first)
+        return (xs if first is None else fill_padding(steps.valid, xs, first.inputs)), steps
+
+    def of_rows(self, choose: Callable) -> Reads:
+        """Of some rows alone, which `choose` takes of arrays `[B, ...]`. Arrays over the whole sequence stay as they are."""
+        state, lengths, first = choose((self.state, self.lengths, self.first))
+        return self._replace(state=state, lengths=lengths, first=first)
 
 
 class Tape(NamedTuple):
@@ -70,12 +81,14 @@ class Tape(NamedTuple):
     Attributes:
       starts: the state that each chunk starts from, leaves `[N, B, ...]`.
       steps: what each step keeps, arrays `[T, B, ...]`, but what is an output too.
-      outputs: the run's, if something is.
+      outputs: the run's, if something is; zeros in the padding.
+      first_outputs: what belongs into the padding instead, leaves `[B, ...]`; None without lengths.
     """
 
     starts: Any
     steps: list[jax.Array]
     outputs: Any
+    first_outputs: Any
 
     def start(self, chunk: Chunk) -> Any:
         """The state that a chunk starts from."""
@@ -90,16 +103,16 @@ def step_that_keeps(what: str, run: Run, reads: Reads) -> tuple[Callable, bool]:
     cell, params = run.cell, reads.params
     in_outputs = _in_outputs(what, run, reads) if what in ("gates", "states") else []
 
-    def step(z, state):
+    def step_from(z, state):
         r = recur(cell, params, state)
         if what == "gates":
             output, new, gates = _step_with_gates(cell, params, z, r, state)
             return output, new, _not_in(in_outputs, gates.kept)
         g = cell.gates(params, z, r, state)
         kept = _not_in(in_outputs, jax.tree.leaves(state)) if what == "states" else []
-        return *cell.finish(params, g, state), jax.tree.leaves(g) if what == "values" else kept
+        return *finish(cell, params, g, state), jax.tree.leaves(g) if what == "values" else kept
 
-    return step, any(i is not None for i in in_outputs)
+    return step_from, any(i is not None for i in in_outputs)
 
 
 def reader(run: Run, reads: Reads, tape: Tape) -> Callable:
@@ -108,7 +121,7 @@ def reader(run: Run, reads: Reads, tape: Tape) -> Callable:
 
 
 def _run_again(run, reads, tape):
-    return lambda chunk, steps, z: keep(run.cell, reads.params, z, tape.start(chunk), steps)[1:]
+    return lambda chunk, steps, z: keep(run.cell, reads.params, z, tape.start(chunk), steps, chunk.size)[1:]
 
 
 def _read_states(run, reads, tape):
@@ -134,10 +147,10 @@ def _read_gates(run, reads, tape):
         in_outputs, shapes, rebuild = _gates_of(run, reads, chunk)
         whole = _in_place(tape, in_outputs)
         arrays = [None if isinstance(w, int) else w for w in whole]
-        outputs = jax.tree.leaves(chunk.read(tape.outputs))
+        outputs = jax.tree.leaves(fill_padding(steps.valid, chunk.read(tape.outputs), chunk.first_rows(tape.first_outputs)))
         kept = [outputs[w] if isinstance(w, int) else chunk.cut(w, shape) for w, shape in zip(whole, shapes, strict=True)]
         gates = Gates(kept, rebuild, arrays, chunk.times)
-        return states_from_gates(cell, params, tape.start(chunk), steps, gates), gates
+        return states_from_gates(cell, params, tape.start(chunk), steps, gates, chunk.size), gates
 
     return states_and_gates
 
@@ -159,8 +172,8 @@ def _in_outputs(what: str, run: Run, reads: Reads) -> list[int | None]:
     if reads.lengths is not None or reads.resets is not None:
         return [None] * len(jax.tree.leaves(reads.state))  # behind padding and resets a step starts from something else
     cell, params = run.cell, reads.params
-    step = lambda x, state: cell.update(params, cell.project(params, x), cell.recur(params, state), state)
-    return same_results(step, run.sequence.step(reads.inputs), reads.state)
+    one_step = functools.partial(step, cell, params)
+    return same_results(one_step, run.sequence.step(reads.inputs), reads.state)
 
 
 def _gates_of(run: Run, reads: Reads, chunk: Chunk) -> tuple[list[int | None], list[Any], Callable]:
@@ -168,16 +181,16 @@ def _gates_of(run: Run, reads: Reads, chunk: Chunk) -> tuple[list[int | None], l
     and how the gates are made of it."""
     seen = []
 
-    def step(x, state):
+    def step_with_gates(x, state):
         z, r = run.cell.project(reads.params, x), run.cell.recur(reads.params, state)
         output, _, gates = _step_with_gates(run.cell, reads.params, z, r, state)
         seen.append(([leaf.shape for leaf in gates.kept], gates.rebuild))
         return output, gates.kept
 
-    in_outputs = same_results(step, run.sequence.step(reads.inputs, chunk.share), chunk.first_rows(reads.state))
+    in_outputs = same_results(step_with_gates, run.sequence.step(reads.inputs, chunk.share), chunk.first_rows(reads.state))
     return in_outputs, *seen[0]
 
 
 def _step_with_gates(cell, params, z, r, state):
     gates = linearize_gates(cell, params, z, r, state)
-    return *cell.finish(params, gates.rebuild(params, state, gates.kept)[0], state), gates
+    return *finish(cell, params, gates.rebuild(params, state, gates.kept)[0], state), gates

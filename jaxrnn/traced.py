@@ -1,22 +1,79 @@
-"""What tracing a function shows of it: what depends on what, what is only added, what is the same."""
+"""What tracing a function shows of it: what depends on what, what is only added, what is the same.
+
+What is said of a function holds for every reader of its arguments, its own results among them. A function that is called inside
+is one reader, whatever it does.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.core
 
 
-def varying(f: Callable, fixed: Any, *args: Any) -> list[bool]:
-    """For each leaf of `f(fixed, *args)`, whether it depends on any leaf of `args`."""
-    jaxpr = jax.make_jaxpr(f)(fixed, *args).jaxpr
-    varies = {id(v) for v in jaxpr.invars[len(jax.tree.leaves(fixed)) :]}
-    for eqn in jaxpr.eqns:
-        if any(id(v) in varies for v in eqn.invars):
-            varies |= {id(v) for v in eqn.outvars}
-    return [id(v) in varies for v in jaxpr.outvars]
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """`f(fixed, *args)` as equations, and the structure of its result.
+
+    Where leaves of the result are one array they are one variable, and a leaf that is an argument is the argument's variable.
+    """
+
+    closed: Any
+    structure: Any
+    fixed_count: int
+
+    @staticmethod
+    def of(f: Callable, fixed: Any, *args: Any) -> Trace:
+        """Traces `f` at arrays or shapes."""
+        seen = []
+
+        def flat(*args):
+            leaves, structure = jax.tree.flatten(f(*args))
+            seen.append(structure)
+            return leaves
+
+        closed = jax.make_jaxpr(flat)(fixed, *args)
+        return Trace(closed, seen[0], len(jax.tree.leaves(fixed)))
+
+    @property
+    def arguments(self) -> list[Any]:
+        """The variables of the arguments, those of `fixed` first."""
+        return self.closed.jaxpr.invars
+
+    @property
+    def results(self) -> list[Any]:
+        """The variables of the result's leaves, or constants."""
+        return self.closed.jaxpr.outvars
+
+    @property
+    def varies(self) -> list[bool]:
+        """For each leaf of the result, whether it depends on any of `args`."""
+        varying = self._varying()
+        return [id(v) in varying for v in self.results]
+
+    def __call__(self, *args: Any) -> list[Any]:
+        """The leaves of the result."""
+        return jax.core.eval_jaxpr(self.closed.jaxpr, self.closed.consts, *jax.tree.leaves(args))
+
+    def without_args(self, fixed: Any) -> list[Any]:
+        """The leaves of the result that do not vary, of `fixed` alone; None in the place of the others."""
+        jaxpr, varying = self.closed.jaxpr, self._varying()
+        wanted = [v for v in jaxpr.outvars if id(v) not in varying]
+        equations = [eqn for eqn in jaxpr.eqns if not any(id(v) in varying for v in eqn.outvars)]
+        part = jaxpr.replace(invars=jaxpr.invars[: self.fixed_count], outvars=wanted, eqns=equations)
+        values = iter(jax.core.eval_jaxpr(part, self.closed.consts, *jax.tree.leaves(fixed)))
+        return [None if id(v) in varying else next(values) for v in jaxpr.outvars]
+
+    def _varying(self) -> set[int]:
+        varying = {id(v) for v in self.arguments[self.fixed_count :]}
+        for eqn in self.closed.jaxpr.eqns:
+            if any(id(v) in varying for v in eqn.invars):
+                varying |= {id(v) for v in eqn.outvars}
+        return varying
 
 
 def read_leaves(f: Callable, params: Any) -> list[Any]:
@@ -29,12 +86,16 @@ def read_leaves(f: Callable, params: Any) -> list[Any]:
 def sums(f: Callable, a: Any, b: Any, *rest: Any) -> Iterator[tuple[int, int]]:
     """The (i, j) for which `f(a, b, *rest)` reads leaf i of `a` and leaf j of `b` as their sum and in no other way."""
     jaxpr = jax.make_jaxpr(f)(a, b, *rest).jaxpr
-    users = lambda v: [eqn for eqn in jaxpr.eqns if any(v is u for u in eqn.invars)]
     i_end = len(jax.tree.leaves(a))
     j_end = i_end + len(jax.tree.leaves(b))
+
+    def readers(v):
+        equations = [eqn for eqn in jaxpr.eqns if any(v is u for u in eqn.invars)]
+        return [*equations, *(result for result in jaxpr.outvars if result is v)]
+
     for (i, x), (j, y) in itertools.product(enumerate(jaxpr.invars[:i_end]), enumerate(jaxpr.invars[i_end:j_end])):
-        adding = users(x)
-        if len(adding) == 1 and adding == users(y) and adding[0].primitive.name == "add" and x.aval == y.aval:
+        adding = readers(x)
+        if len(adding) == 1 and adding == readers(y) and adding[0].primitive.name == "add" and x.aval == y.aval:
             yield i, j
 
 

@@ -27,32 +27,41 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import transposable
-from jaxrnn.chunk import chunk_body, plain_chunk
+from jaxrnn.chunk import chunk_body, has_derivative, plain_chunk
 from jaxrnn.halves import halves, joined, scan_together
 from jaxrnn.inplace import Chunk, Sequence
-from jaxrnn.lengths import Steps, valid_steps
+from jaxrnn.lengths import Steps, at_first, first_step, valid_steps
 from jaxrnn.memory.blocks import scan_chunks
 from jaxrnn.memory.modes import Mode
 from jaxrnn.passes import Backward, Forward
 from jaxrnn.ragged import longest_first
 from jaxrnn.recurrent import many_rows, recur_tangent
-from jaxrnn.tangents import Live, add_tangents, tangent_of
+from jaxrnn.step import step
+from jaxrnn.tangents import Live, all_have_rows, tangent_of
 from jaxrnn.tape import Reads, Run, Tape
 
 
 def run_in_place(
     sequence: Sequence, mode: Mode, lengths: jax.Array | None, cell: Any, params: Any, xs: Any, state: Any, steps: Steps
 ) -> tuple[Any, Any]:
-    """`(outputs, state)` of a cell in four functions over all T steps, which start from `state` and go back to it."""
-    run, reads = Run(cell, sequence, mode), Reads(params, xs, state, lengths, steps.reset)
+    """`(outputs, state)` of a cell in four functions over all T steps, `[T, B, ...]` or as the sequence has them.
+
+    The padding of `xs` can hold anything, and the outputs have zeros there. `steps` has resets as its `again`.
+    """
+    start = state if steps.start is None else steps.start
+    first = first_step(at_first(xs, lengths, sequence.axis, sequence.reverse), start, lengths, steps.again)
+    reads, x = Reads(params, xs, state, lengths, steps.again, first), sequence.step(xs)
+    run = Run(cell, sequence, mode, has_rows=has_derivative(state) and all_have_rows(cell, params, x, state))
     return _whole_run(run, reads) if _fits(run, reads) else _plain(run, reads)
 
 
 def _fits(run: Run, reads: Reads) -> bool:
     """Whether all that is carried has rows and a derivative."""
-    step = functools.partial(run.cell, reads.params)
-    carried = jax.tree.leaves(jax.eval_shape(step, run.sequence.step(reads.inputs), reads.state))
-    batch = carried[0].shape[0]
+    if not has_derivative(reads.state):
+        return False
+    x = run.sequence.step(reads.inputs)
+    carried = jax.tree.leaves(jax.eval_shape(functools.partial(step, run.cell, reads.params), x, reads.state))
+    batch = jax.tree.leaves(x)[0].shape[0]
     return all(leaf.ndim and leaf.shape[0] == batch and jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in carried)
 
 
@@ -61,12 +70,13 @@ def _plain(run: Run, reads: Reads, of_four: Callable | None = None, in_chunks: b
     sequence, valid = run.sequence, valid_steps(reads.lengths)
     time_major = lambda tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, sequence.axis, 0), tree)
     xs = jnp.arange(sequence.time, dtype=jnp.int32), time_major(reads.inputs), time_major(reads.resets)
-    body = chunk_body(run.cell, reads.params, reads.state, None, run.mode, valid, sequence.reverse, of_four)
+    body = chunk_body(run.cell, reads.params, None, run.mode, valid, reads.first, sequence.reverse, of_four)
     if in_chunks:
         state, outputs = scan_chunks(body, reads.state, xs, sequence.chunk_size, run.mode, sequence.reverse)
     else:
         state, outputs = body(reads.state, xs)
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, sequence.axis), outputs), state
+    back = lambda leaf: jnp.moveaxis(leaf, 0, sequence.axis) if leaf.ndim > 1 else leaf
+    return jax.tree.map(back, outputs), state
 
 
 def _step_by_step(cell: Any, *args: Any) -> tuple[Any, Any]:
@@ -113,9 +123,9 @@ def _tangent(run: Run, reads: Reads, tapes: list[Tape], dreads: Reads) -> Any:
         return tangent_of(steps, (reads,), (dreads,))
 
     def transpose(cotangents):
-        live_params, live_inputs, live_state, *_ = live
-        ct_params, ct_inputs, ct_state = _backward(run, reads, tapes, live_params, live_inputs, *cotangents)
-        return [ct_params, ct_inputs, live_state.leaves(ct_state), [], []]
+        live_params, live_inputs, live_state, *_, live_first = live
+        ct_params, ct_inputs, ct_state, ct_first = _backward(run, reads, tapes, live_params, live_inputs, *cotangents)
+        return [ct_params, ct_inputs, live_state.leaves(ct_state), [], [], live_first.leaves(ct_first)]
 
     return transposable.apply(plain, transpose, [part.leaves(d) for part, d in zip(live, dreads, strict=True)])
 
@@ -134,16 +144,23 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], list
     output = jax.eval_shape(functools.partial(run.cell, reads.params), run.sequence.step(reads.inputs), reads.state)[0]
     carry = run.sequence.zeros(output), [each.first_carry() for each in passes]
     outputs, carries = run.sequence.loop(functools.partial(_one_chunk, passes), carry, ends)
+    first_outputs = functools.partial(_first_outputs, run.sequence, reads.lengths, outputs)
     if carries_gates:
         outputs, _ = lax.optimization_barrier((outputs, [kept for *_, kept in carries]))
-    tapes = [each.tape(carry, outputs) for each, carry in zip(passes, carries, strict=True)]
+    tapes = [each.tape(carry, outputs, first_outputs) for each, carry in zip(passes, carries, strict=True)]
     return (outputs, joined(parts, [state for state, *_ in carries])), tapes
+
+
+def _first_outputs(sequence: Sequence, lengths: jax.Array | None, outputs: Any) -> Any:
+    """Each row's outputs of the first step that is run, leaves `[B, ...]`; None without lengths."""
+    first = first_step(at_first(outputs, lengths, sequence.axis, sequence.reverse), (), lengths, None)
+    return None if first is None else first.inputs
 
 
 def _backward(
     run: Run, reads: Reads, tapes: list[Tape], params: Live, inputs: Live, ct_outputs: Any, ct_state: Any
-) -> tuple[list, list, Any]:
-    """The cotangents of the live leaves of params and inputs, and of the initial state."""
+) -> tuple[list, list, Any, Any]:
+    """The cotangents of the live leaves of params and inputs, of the initial state, and of the first step."""
     recur = recur_tangent(run.cell, reads.params, jax.tree.leaves(reads.state)[0].shape[0])
     parts, ends = longest_first(halves(run, reads))
     passes = [Backward(*part, tape, recur, params, inputs, ct_outputs) for part, tape in zip(parts, tapes, strict=True)]
@@ -152,7 +169,10 @@ def _backward(
     carry = shared, [each.first_carry(ct_state) for each in passes]
     body = functools.partial(_one_chunk, passes, backward=True)
     (ct_params, ct_inputs), carries = run.sequence.loop(body, carry, ends, backward=True)
-    return ct_params, ct_inputs, joined(parts, [add_tangents(*carry) for carry in carries])
+    ct_state = joined(parts, [ct_state for ct_state, _ in carries])
+    if reads.resets is None:
+        return ct_params, ct_inputs, ct_state, reads.first  # which has no cotangent
+    return ct_params, ct_inputs, ct_state, reads.first._replace(state=joined(parts, [ct_start for _, ct_start in carries]))
 
 
 def _one_chunk(passes: list, chunk: Chunk, carry: tuple[Any, list], backward: bool = False) -> tuple[Any, list]:

@@ -75,13 +75,21 @@ class Wrapper(RNNCell):
         return outputs, Steps(drop=None if key is None else self.drop(state, key)).dropped(new)
 
     def chunk(self, params, xs, state, steps):
-        inner = _over_time(lambda x, key: self.before(params, x, key), steps)(xs)
+        fill = steps.fill or (lambda tree: tree)
+        inner = xs
+        if self._overrides("before"):
+            inner = _over_time(lambda x, key: self.before(params, x, key), steps)(fill(xs))
         drop = None if steps.key is None else _over_time(lambda key: self.drop(state, key), steps)()
         inner_steps = steps.fold_in(0).also_drop(drop)
         outputs, state = run_chunk(self.cell, self._inner(params), inner, state, inner_steps)
         # What follows may need them in the backward pass: keep them rather than run the inner cell again.
         outputs = named(outputs, OUTPUTS)
-        return _over_time(lambda x, y, key: self.after(params, x, y, key), steps)(xs, outputs), state
+        if self._overrides("after"):
+            outputs = _over_time(lambda x, y, key: self.after(params, x, y, key), steps)(fill(xs), fill(outputs))
+        return outputs, state
+
+    def _overrides(self, name: str) -> bool:
+        return getattr(type(self), name) is not getattr(Wrapper, name)
 
     def _inner(self, params: Any) -> Any:
         return params["cell"] if self.has_params else params

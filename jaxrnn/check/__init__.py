@@ -15,6 +15,7 @@ from jaxrnn.check.cells import (
     goes_with,
     ids,
     is_cell,
+    pair_of_results,
     param_tree,
     positive,
     probabilities,

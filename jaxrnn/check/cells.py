@@ -217,3 +217,11 @@ def same_shapes(cell: Any, inputs: Any, outputs: Any) -> None:
             f"{name_of(cell)}: expected inputs like the inner cell's outputs, {sizes[1]}, got {sizes[0]}. Make the sizes "
             "equal or give a residual_fn(inputs, outputs)."
         )
+
+
+def pair_of_results(cell: Any, result: Any) -> Any:
+    """`(output, new_state)`, which is what a step returns."""
+    if not isinstance(result, (tuple, list)) or len(result) != 2 or hasattr(result, "_fields"):
+        got = f"{len(result)} things" if isinstance(result, (tuple, list)) else describe(result)
+        raise TypeError(f"{name_of(cell)}: expected a step to return the pair (output, new_state), got {got}.")
+    return result

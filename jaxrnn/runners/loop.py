@@ -13,7 +13,7 @@ from jax import lax
 from jaxrnn import check
 from jaxrnn.chunk import chunk_body, fused_throughout, is_fused, run_chunk
 from jaxrnn.inplace import Sequence
-from jaxrnn.lengths import Steps, valid_steps, zero_padding
+from jaxrnn.lengths import Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
 from jaxrnn.memory.blocks import scan_chunks
 from jaxrnn.memory.modes import RECOMPUTE, SAVE, Mode
 from jaxrnn.runners.problem import Problem
@@ -56,34 +56,42 @@ def _run_in_place(problem, state, mode, chunk_size):
     turn = batch_major and not is_fused(problem.cell)  # such a cell alone reads the inputs as they lie
     swap = swap_batch_and_time if turn else lambda tree: tree
     sequence = Sequence(time, min(chunk_size, time), int(batch_major and not turn), problem.reverse)
+    fill = functools.partial(_filled, lengths, problem.reverse)
     steps = Steps(
-        reset=swap(problem.resets),
+        again=swap(problem.resets),
         start=None if problem.resets is None else state,
         of_four=functools.partial(run_in_place, sequence, mode, lengths),
+        fill=None if lengths is None else fill,
     )
-    valid = None if is_fused(problem.cell) else valid_steps(lengths)
-    mask = None if valid is None else valid(times)
-    inputs = zero_padding(mask, swap(problem.inputs))
-    outputs, state = run_chunk(problem.cell, problem.params, inputs, state, steps)
-    return swap(zero_padding(mask, outputs)), state
+    outputs, state = run_chunk(problem.cell, problem.params, swap(problem.inputs), state, steps)
+    padded_too = lengths is None or is_fused(problem.cell)
+    return swap(outputs if padded_too else zero_padding(valid_steps(lengths)(times), outputs)), state
+
+
+def _filled(lengths, reverse, tree):
+    """`[T, B, ...]` with what each row has first in its padding."""
+    times = jnp.arange(jax.tree.leaves(tree)[0].shape[0], dtype=jnp.int32)
+    first = first_step(at_first(tree, lengths, 0, reverse), (), lengths, None)
+    return fill_padding(valid_steps(lengths)(times), tree, first.inputs)
 
 
 def _scan(problem, state, mode, chunk_size, rows):
     """The run as a scan over chunks."""
     swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
-    inputs, lengths = swap(problem.inputs), problem.sequence_length
-    body = chunk_body(problem.cell, problem.params, state, problem.key, mode, valid_steps(lengths), problem.reverse)
+    inputs, resets, lengths = swap(problem.inputs), swap(problem.resets), problem.sequence_length
+    first = first_step(at_first(inputs, lengths, 0, problem.reverse), state, lengths, resets)
+    valid = valid_steps(lengths)
+    body = chunk_body(problem.cell, problem.params, problem.key, mode, valid, first, problem.reverse)
     if lengths is not None and mode.skip:
         body = _skip_from(jnp.max(lengths, initial=0), body, rows)
     time = jnp.arange(problem.time_and_batch[0], dtype=jnp.int32)
-    xs = (time, inputs, swap(problem.resets))
-    state, outputs = scan_chunks(body, state, xs, chunk_size, mode, problem.reverse, problem.streamed)
+    state, outputs = scan_chunks(body, state, (time, inputs, resets), chunk_size, mode, problem.reverse, problem.streamed)
     return swap(outputs), state
 
 
 def swap_batch_and_time(tree: Any) -> Any:
-    """`[B, T, ...]` from `[T, B, ...]` and the other way round."""
-    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
+    """`[B, T, ...]` from `[T, B, ...]` and the other way round; `[T]` has no batch."""
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1) if leaf.ndim > 1 else leaf, tree)
 
 
 def _skip_from(longest: jax.Array, body: Callable, rows: jax.Array | None) -> Callable:

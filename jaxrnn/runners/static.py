@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxrnn import check
 from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import call_cell, step_key
-from jaxrnn.lengths import Steps, leave, zero_padding
+from jaxrnn.lengths import Steps, enter, fill_padding, first_step, leave, select_rows, zero_padding
 from jaxrnn.memory.host import on_host
 from jaxrnn.runners.start import first_state, key_struct
 
@@ -72,11 +73,20 @@ def _run(cell, params, inputs, sequence_length, initial_state, dtype, reverse, k
         check.prng_key(key)
     one_step = jax.eval_shape(lambda x: x, inputs[0])
     state = first_state(cell, params, one_step, initial_state, dtype, key_struct(key))
+    first = first_step(_at_first(inputs, sequence_length, reverse), state, sequence_length, None)
     outputs = [None] * len(inputs)
     for t in reversed(range(len(inputs))) if reverse else range(len(inputs)):
-        step = Steps(valid=None if sequence_length is None else t < sequence_length)
+        step = Steps(valid=None if sequence_length is None else t < sequence_length).starting(None, first)
         keys = None if key is None else step_key(key, t)
-        output, new = call_cell(cell, params, zero_padding(step.valid, inputs[t]), state, keys)
+        x = inputs[t] if first is None else fill_padding(step.valid, inputs[t], first.inputs)
+        output, new = call_cell(cell, params, x, enter(step, state), keys)
         outputs[t] = zero_padding(step.valid, output)
         state = leave(step, state, new)
     return outputs, state
+
+
+def _at_first(inputs, lengths, reverse):
+    """What each row has at the first step that is run."""
+    if not reverse or lengths is None:
+        return inputs[0]
+    return functools.reduce(lambda last, t: select_rows(t < lengths, inputs[t], last), range(len(inputs)), inputs[0])

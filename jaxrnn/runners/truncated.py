@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxrnn import check
 from jaxrnn.chunk import chunk_body
 from jaxrnn.jit import jit_by_value
+from jaxrnn.lengths import FirstStep
 from jaxrnn.memory.blocks import default_chunk_size, scan_chunks
 from jaxrnn.memory.modes import MODES, Mode, resolve
 from jaxrnn.runners.loop import swap_batch_and_time
@@ -133,14 +134,16 @@ def _run(piece, stream, k1, k2, mode, chunk_size):
     one_step = jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), inputs)
     start = (piece.initial_state, piece.dtype, key_struct(piece.key))
     initial = spread(first_state(piece.cell, piece.params, one_step, *start), rows)
-    begin = _begin(initial, *spread(_nothing_yet((inputs, resets), k2 - k1), rows, axis=1))
+    history = _before(inputs, k2 - k1), jax.tree.map(lambda leaf: jnp.zeros((k2 - k1, *leaf.shape[1:]), bool), resets)
+    begin = _begin(initial, *spread(history, rows, axis=1))
     begins, stream = stream is None, begin if stream is None else check.stream(stream, begin)
 
-    # Steps before the stream's beginning are padding: the state is copied through them.
+    # Steps before the stream's beginning are padding, called with the first step's inputs: the state is copied through them.
     batch = piece.time_and_batch[1]
     read = lambda time: spread(jnp.broadcast_to(time[:, None] >= 0, (time.shape[0], batch)), rows, axis=1)
     valid = read if k2 > k1 else None
-    body = chunk_body(piece.cell, piece.params, initial, piece.key, mode, valid)
+    first = None if resets is None else FirstStep(None, initial)
+    body = chunk_body(piece.cell, piece.params, piece.key, mode, valid, first)
 
     def steps(state, xs):
         count = xs[0].shape[0]
@@ -173,9 +176,11 @@ def _begin(initial, inputs, resets):
     return StreamState(initial, initial, inputs, resets, jnp.int32(0))
 
 
-def _nothing_yet(tree, history):
-    """Zeros in the place of the steps before the stream's beginning."""
-    return jax.tree.map(lambda leaf: jnp.zeros((history, *leaf.shape[1:]), leaf.dtype), tree)
+def _before(tree, history):
+    """The steps before the stream's beginning, all of them like the first one."""
+    first = lambda leaf: leaf[:1] if leaf.shape[0] else jnp.zeros((1, *leaf.shape[1:]), leaf.dtype)
+    repeat = lambda leaf: jnp.broadcast_to(lax.stop_gradient(first(leaf)), (history, *leaf.shape[1:]))
+    return jax.tree.map(repeat, tree)
 
 
 def _concatenate(a, b):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
+from jaxrnn.chunk import own_chunk
 from jaxrnn.jit import is_value
 from jaxrnn.memory.blocks import blocks, default_chunk_size
 from jaxrnn.memory.host import on_host, to_device, to_host
@@ -89,7 +90,7 @@ def _in_whole_blocks(problem: Problem, mode: Mode, chunk_size: int) -> bool:
 
 
 def _extra_forwards(cell: Any, mode: Mode) -> int:
-    saves_it_all = mode.name == "save" and hasattr(cell, "chunk")  # of a plain function only the states are kept
+    saves_it_all = mode.name == "save" and own_chunk(cell) is not None  # of a plain function only the states are kept
     return 0 if saves_it_all else mode.levels or 1
 
 

@@ -1,0 +1,37 @@
+"""One step of a cell in four functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import check
+
+
+def step(cell: Any, params: Any, inputs: Any, state: Any) -> tuple[Any, Any]:
+    """`(output, new_state)`."""
+    return update(cell, params, cell.project(params, inputs), cell.recur(params, state), state)
+
+
+def update(cell: Any, params: Any, z: Any, r: Any, state: Any) -> tuple[Any, Any]:
+    """The step, from its projected inputs and its recurrent product."""
+    return finish(cell, params, cell.gates(params, z, r, state), state)
+
+
+def finish(cell: Any, params: Any, g: Any, state: Any) -> tuple[Any, Any]:
+    """`combine`, its results in the state's dtype: a carry keeps its dtype, and TF1's outputs have it too."""
+    output, new = check.pair_of_results(cell, cell.combine(params, g, state))
+    if jax.tree.structure(new) == jax.tree.structure(state):
+        new = jax.tree.map(lambda n, s: _cast(n, s.dtype), new, state)
+    check.stable_state(cell, state, new)
+    first = next(iter(jax.tree.leaves(state)), None)
+    return (output if first is None else jax.tree.map(lambda leaf: _cast(leaf, first.dtype), output)), new
+
+
+def _cast(leaf: Any, dtype: Any) -> Any:
+    """A float in another float dtype; integers, say, are what they are."""
+    leaf = jnp.asarray(leaf)
+    both = jnp.issubdtype(leaf.dtype, jnp.floating) and jnp.issubdtype(dtype, jnp.floating)
+    return leaf.astype(dtype) if both else leaf
