@@ -115,7 +115,8 @@ class RNNCell:
           TypeError, ValueError: if params, inputs or state are not this cell's.
         """
         check.step(self, params, inputs, state)
-        return jit_by_value(step, self, static=("cell",))(self, params, inputs, state)
+        run = jit_by_value(step, self, static=("cell",))
+        return run(params, inputs, state, cell=self)
 
     chunk = chunk_of_four
 

@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from jaxrnn.keys import StepKey, fold_in
+from jaxrnn.tangents import without_gradient
 
 State = Any
 
@@ -177,8 +178,8 @@ def first_step(inputs: Any, start: State, lengths: jax.Array | None, resets: jax
     if lengths is None:
         return None if resets is None else FirstStep(None, start)
     has_steps = lengths > 0
-    inputs = _borrowed(lax.stop_gradient(inputs), has_steps, jnp.ones)  # of which most functions are finite
-    start = _borrowed(start if resets is not None else lax.stop_gradient(start), has_steps, None)
+    inputs = _borrowed(without_gradient(inputs), has_steps, jnp.ones)  # of which most functions are finite
+    start = _borrowed(start if resets is not None else without_gradient(start), has_steps, None)
     return FirstStep(inputs, start)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxrnn import check
 
 
-def step(cell: Any, params: Any, inputs: Any, state: Any) -> tuple[Any, Any]:
+def step(params: Any, inputs: Any, state: Any, *, cell: Any) -> tuple[Any, Any]:
     """`(output, new_state)`."""
     return update(cell, params, cell.project(params, inputs), cell.recur(params, state), state)
 

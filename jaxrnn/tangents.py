@@ -90,6 +90,24 @@ def with_float0(tangent: Any, primal: Any) -> Any:
     return treedef.unflatten([of_leaf(*each) for each in zip(treedef.flatten_up_to(tangent), leaves, strict=True)])
 
 
+def without_gradient(tree: Any) -> Any:
+    """`tree`, whose tangent is zero. Unlike `lax.stop_gradient` it has a transpose, for `jax.linear_transpose`."""
+    return jax.tree.map(_constant, tree)
+
+
+@jax.custom_jvp
+def _constant(leaf: jax.Array) -> jax.Array:
+    return leaf
+
+
+def _constant_jvp(primals, tangents):
+    (leaf,), (d,) = primals, tangents
+    return leaf, d if isinstance(d, SymbolicZero) else SymbolicZero(jax.typeof(d))
+
+
+_constant.defjvp(_constant_jvp, symbolic_zeros=True)
+
+
 _NO_TYPE: Any = None
 _ZERO = SymbolicZero(_NO_TYPE)
 

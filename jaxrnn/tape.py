@@ -172,7 +172,7 @@ def _in_outputs(what: str, run: Run, reads: Reads) -> list[int | None]:
     if reads.lengths is not None or reads.resets is not None:
         return [None] * len(jax.tree.leaves(reads.state))  # behind padding and resets a step starts from something else
     cell, params = run.cell, reads.params
-    one_step = functools.partial(step, cell, params)
+    one_step = functools.partial(step, params, cell=cell)
     return same_results(one_step, run.sequence.step(reads.inputs), reads.state)
 
 

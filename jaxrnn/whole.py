@@ -60,7 +60,7 @@ def _fits(run: Run, reads: Reads) -> bool:
     if not has_derivative(reads.state):
         return False
     x = run.sequence.step(reads.inputs)
-    carried = jax.tree.leaves(jax.eval_shape(functools.partial(step, run.cell, reads.params), x, reads.state))
+    carried = jax.tree.leaves(jax.eval_shape(functools.partial(step, reads.params, cell=run.cell), x, reads.state))
     batch = jax.tree.leaves(x)[0].shape[0]
     return all(leaf.ndim and leaf.shape[0] == batch and jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in carried)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -91,4 +92,14 @@ def resolve(memory: str | Callable | Mode) -> Mode:
 
 def named(tree: Any, name: str) -> Any:
     """`tree`, its leaves under a name that policies can choose."""
-    return jax.tree.map(lambda leaf: checkpoint_name(leaf, name), tree)
+    return jax.tree.map(lambda leaf: _named(leaf, name), tree)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _named(leaf: jax.Array, name: str) -> jax.Array:
+    return leaf  # without a name: JAX cannot transpose one, and nothing is kept where nothing is differentiated
+
+
+@_named.defjvp
+def _named_jvp(name, primals, tangents):
+    return checkpoint_name(*primals, name), *tangents

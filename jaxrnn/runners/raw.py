@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
+from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import call_cell, step_key
-from jaxrnn.lengths import select_rows, zero_padding
+from jaxrnn.lengths import FirstStep, fill_padding, first_step, select_rows, zero_padding
 from jaxrnn.memory.blocks import default_chunk_size, scan_chunks
 from jaxrnn.memory.host import on_host
 from jaxrnn.memory.modes import MODES, STATES, Mode, named, resolve
@@ -95,12 +96,20 @@ def raw_rnn(
     params = check.arrays(params, "params")
     if key is not None:
         check.prng_key(key)
+    run = jit_by_value(_run, (cell, loop_fn), static=("cell", "loop_fn", "max_steps", "mode", "chunk_size"))
+    return run(params, key, cell=cell, loop_fn=loop_fn, max_steps=int(max_steps), mode=mode, chunk_size=chunk_size)
+
+
+def _run(params, key, *, cell, loop_fn, max_steps, mode, chunk_size):
     start, batch = _start(cell, loop_fn)
+    finished, inputs, state, _ = start
+    first = first_step(inputs, state, (~finished).astype(jnp.int32), None)
 
     def step(carry, t):
-        """A step that is run, whoever has finished."""
+        """A step that is run, whoever has finished: these rows see what a row's first step sees."""
         finished, inputs, state, loop_state = carry
-        output, new = call_cell(cell, params, inputs, state, None if key is None else step_key(key, t))
+        x, s = fill_padding(~finished, FirstStep(inputs, state), first)
+        output, new = call_cell(cell, params, x, s, None if key is None else step_key(key, t))
         ended, inputs, new, emit, more = _arrays(loop_fn(t + 1, output, new, loop_state))
         loop_state = loop_state if more is None else more
         check.later_call(carry, (ended, inputs, new, loop_state), emit)

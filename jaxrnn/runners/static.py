@@ -65,10 +65,11 @@ def static_rnn(
     inputs = [check.arrays(x, f"inputs[{t}]") for t, x in enumerate(inputs)]
     sequence_length = check.lengths(sequence_length, check.same_steps(inputs), len(inputs))
     run = jit_by_value(_run, cell, static=("cell", "dtype", "reverse"))
-    return run(cell, check.arrays(params, "params"), inputs, sequence_length, initial_state, dtype, reverse, key)
+    arrays = check.arrays(params, "params"), inputs, sequence_length, initial_state, key
+    return run(*arrays, cell=cell, dtype=dtype, reverse=reverse)
 
 
-def _run(cell, params, inputs, sequence_length, initial_state, dtype, reverse, key):
+def _run(params, inputs, sequence_length, initial_state, key, *, cell, dtype, reverse):
     if key is not None:
         check.prng_key(key)
     one_step = jax.eval_shape(lambda x: x, inputs[0])

@@ -21,6 +21,7 @@ from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.proof import proven
 from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
+from jaxrnn.tangents import without_gradient
 
 
 class StreamState(NamedTuple):
@@ -179,7 +180,7 @@ def _begin(initial, inputs, resets):
 def _before(tree, history):
     """The steps before the stream's beginning, all of them like the first one."""
     first = lambda leaf: leaf[:1] if leaf.shape[0] else jnp.zeros((1, *leaf.shape[1:]), leaf.dtype)
-    repeat = lambda leaf: jnp.broadcast_to(lax.stop_gradient(first(leaf)), (history, *leaf.shape[1:]))
+    repeat = lambda leaf: jnp.broadcast_to(without_gradient(first(leaf)), (history, *leaf.shape[1:]))
     return jax.tree.map(repeat, tree)
 
 

@@ -14,7 +14,7 @@ from jax import lax
 
 from jaxrnn import check
 from jaxrnn.chunk import own_chunk
-from jaxrnn.jit import is_value
+from jaxrnn.jit import value_of
 from jaxrnn.memory.blocks import blocks, default_chunk_size
 from jaxrnn.memory.host import on_host, to_device, to_host
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode, recursive, resolve
@@ -59,7 +59,7 @@ def description(problem: Problem) -> dict[str, Any]:
     arrays = dataclasses.replace(problem, cell=None)
     leaves = jax.tree_util.tree_leaves_with_path(shapes(arrays))
     named = {jax.tree_util.keystr(path).removeprefix("."): check.describe(leaf) for path, leaf in leaves}
-    cell = problem.cell if is_value(problem.cell) else f"{check.name_of(problem.cell)} at {id(problem.cell):#x}"
+    cell = problem.cell if value_of(problem.cell) is not None else f"{check.name_of(problem.cell)} at {id(problem.cell):#x}"
     statics = {"time_major": problem.time_major, "dtype": problem.dtype, "streamed": problem.streamed}
     return {"cell": cell, **statics, **named}
 
@@ -97,7 +97,7 @@ def _extra_forwards(cell: Any, mode: Mode) -> int:
 def _bytes(problem: Problem, mode: Mode, chunk_size: int, loss: Any, input_gradient: bool) -> tuple[int, int]:
     """Temporary bytes of a training step, on the device and on the host."""
     leaves, treedef = jax.tree.flatten(shapes(problem))
-    count = _counted_before if is_value((problem.cell, loss)) else _count
+    count = _counted_before if value_of((problem.cell, loss)) is not None else _count
     return count(tuple(leaves), treedef, mode, chunk_size, loss, input_gradient)
 
 
