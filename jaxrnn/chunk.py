@@ -36,10 +36,7 @@ from jaxrnn.tangents import all_have_rows, instantiate, over_time, step_shapes, 
 
 def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
     """K steps of any cell: `xs` `[K, B, ...]`, `state` `[B, ...]` -> (outputs `[K, B, ...]`, state `[B, ...]`)."""
-    chunk = own_chunk(cell)
-    if chunk is None or (chunk is chunk_of_four and not has_derivative(state)):
-        return plain_chunk(cell, params, xs, state, steps)
-    return chunk(cell, params, xs, state, steps)
+    return (own_chunk(cell) or plain_chunk)(cell, params, xs, state, steps)
 
 
 def own_chunk(cell: Any) -> Callable | None:
@@ -54,7 +51,8 @@ def own_chunk(cell: Any) -> Callable | None:
 
 def chunk_of_four(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
     """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`; a method of cells in four functions."""
-    return (steps.of_four or fused_chunk)(cell, params, xs, state, steps)
+    run = steps.of_four or (fused_chunk if has_derivative(state) else plain_chunk)
+    return run(cell, params, xs, state, steps)
 
 
 def is_fused(cell: Any) -> bool:

@@ -14,6 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.dtypes import float0
 from jax.sharding import AxisType
 
+from jaxrnn.step import finish
 from jaxrnn.traced import Trace
 
 
@@ -35,14 +36,15 @@ def over_time(f: Callable, has_rows: bool) -> Callable:
 
 
 def all_have_rows(cell: Any, params: Any, x: Any, state: Any) -> bool:
-    """Whether z, r, g and the state have the batch's rows in every leaf, as the inputs of a step, `x` `[B, ...]`, have.
+    """Whether all that a step makes has the batch's rows in every leaf, as its inputs, `x` `[B, ...]`, have.
 
     A leaf that depends on no input and no state, a weight or a constant, may only look as if it had.
     """
 
     def parts(params, x, state):
         z, r = cell.project(params, x), cell.recur(params, state)
-        return z, r, cell.gates(params, z, r, state)
+        g = cell.gates(params, z, r, state)
+        return z, r, g, finish(cell, params, g, state)
 
     trace = Trace.of(parts, params, x, state)
     batch = jax.tree.leaves(x)[0].shape[0]
