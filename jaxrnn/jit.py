@@ -38,7 +38,8 @@ def jit_by_value(run: Callable, cell: Any, static: tuple[str, ...]) -> Callable:
 
 @functools.lru_cache(maxsize=4096)
 def _jitted(run: Callable, static: tuple[str, ...], value: Hashable) -> Callable:
-    return jax.jit(run, static_argnames=static, inline=True)
+    of_this_value = lambda *args, **values: run(*args, **values)  # JAX keeps traces by function, and compares the rest by ==
+    return jax.jit(of_this_value, static_argnames=static, inline=True)
 
 
 # ---- by value

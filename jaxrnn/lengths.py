@@ -177,9 +177,8 @@ def first_step(inputs: Any, start: State, lengths: jax.Array | None, resets: jax
     """
     if lengths is None:
         return None if resets is None else FirstStep(None, start)
-    has_steps = lengths > 0
-    inputs = _borrowed(without_gradient(inputs), has_steps, jnp.ones)  # of which most functions are finite
-    start = _borrowed(start if resets is not None else without_gradient(start), has_steps, None)
+    inputs = _borrowed(without_gradient(inputs), lengths, jnp.ones_like)  # of which most functions are finite
+    start = _borrowed(start if resets is not None else without_gradient(start), lengths, None)
     return FirstStep(inputs, start)
 
 
@@ -198,18 +197,22 @@ def at_first(tree: Any, lengths: jax.Array | None, axis: int, reverse: bool) -> 
     return None if lengths is None else jax.tree.map(first, tree)
 
 
-def _borrowed(tree: Any, has: jax.Array, default: Callable | None) -> Any:
-    """`tree` `[B, ...]` where `has` `[B]`, in the other rows what one of these has; where none has, `default` of the shape."""
-    rows, batch = jnp.arange(has.shape[0]), has.shape[0]
-    lender = jnp.min(jnp.where(has, rows, batch), initial=batch)  # `batch` if no row has
+def _borrowed(tree: Any, lengths: jax.Array, default: Callable | None) -> Any:
+    """`tree` `[B, ...]` in rows with steps, in the others what one of these has; where none has any, `default` of the shape."""
+    batch = lengths.shape[0]
+    rows = jnp.arange(batch, dtype=lengths.dtype) + 0 * lengths  # spread over devices as the lengths are
+    lender = jnp.min(jnp.where(lengths > 0, rows, batch), initial=batch)  # `batch` if no row has steps
 
     def borrow(leaf):
         if leaf.ndim < 1 or not jnp.issubdtype(leaf.dtype, np.generic):
             return leaf
-        own = leaf if default is None else default(leaf.shape, leaf.dtype)
-        lent = select_rows(rows == lender, leaf, jnp.zeros_like(leaf))  # summed up, for rows may be spread over devices
-        lent = jnp.any(lent, 0) if leaf.dtype == jnp.bool_ else jnp.sum(lent, 0, dtype=leaf.dtype)
-        lent = jnp.where(lender < batch, jnp.broadcast_to(lent, leaf.shape), own)
-        return select_rows(has, leaf, lent)
+        own, zeros = leaf if default is None else default(leaf), jnp.zeros_like(leaf)
+        lent = select_rows(rows == lender, leaf, zeros)
+        lent = (
+            zeros | jnp.any(lent, 0, keepdims=True)
+            if leaf.dtype == jnp.bool_
+            else zeros + jnp.sum(lent, 0, keepdims=True, dtype=leaf.dtype)
+        )
+        return select_rows(lengths > 0, leaf, jnp.where(lender < batch, lent, own))
 
     return jax.tree.map(borrow, tree)

@@ -26,17 +26,18 @@ def decode(point, lengths, **options):
     def loop_fn(time, output, state, loop_state):
         if output is None:
             ended = jnp.zeros(BATCH, bool) if lengths is None else time >= lengths
-            return ended, point["inputs"], initial, None, (jnp.int32(0), jnp.zeros((BATCH, UNITS)))
+            return ended, point["inputs"], initial, None, (jnp.int32(0), jnp.zeros((BATCH, UNITS)), ended)
         ended = output[:, 0] > 0.02 if lengths is None else time >= lengths
-        count, total = loop_state
+        count, total, had_ended = loop_state
+        total += jnp.where(had_ended[:, None], 0, output)
         fed = jnp.tanh(output @ point["feedback"]) + point["inputs"]
-        return ended, fed, state, (output, state.c.mean(1)), (count + 1, total + output)
+        return ended, fed, state, (output, state.c.mean(1)), (count + 1, total, had_ended | ended)
 
     return jaxrnn.raw_rnn(CELL, from_tf1(CELL, variables), loop_fn, **{"max_steps": STEPS, **options})
 
 
 def loss(point, lengths, **options):
-    (outputs, means), state, (_, total) = results = decode(point, lengths, **options)
+    (outputs, means), state, (_, total, _) = results = decode(point, lengths, **options)
     pairs = (outputs, "wy"), (means, "wm"), (state.c, "ws/0"), (state.h, "ws/1"), (total, "wl")
     return sum(jnp.sum(value * GOLDEN[weights]) for value, weights in pairs), results
 
@@ -47,7 +48,7 @@ def test_equals_tf1(case, options):
     want = {key.removeprefix(f"{case}/"): value for key, value in GOLDEN.items() if key.startswith(f"{case}/")}
     point = {key: GOLDEN[key] for key in SOURCES}
     run = jax.jit(jax.value_and_grad(functools.partial(loss, **options), has_aux=True))
-    (_, ((outputs, means), state, (count, total))), gradient = run(point, want.get("sequence_length"))
+    (_, ((outputs, means), state, (count, total, _))), gradient = run(point, want.get("sequence_length"))
     steps = int(want["count"])
     assert int(count) == steps == len(want["outputs"])
     close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5)
@@ -123,7 +124,7 @@ def test_any_pytree_goes_round():
 
 def test_no_steps():
     point = {key: GOLDEN[key] for key in SOURCES}
-    (outputs, means), state, (count, total) = decode(point, None, max_steps=0)
+    (outputs, means), state, (count, total, _) = decode(point, None, max_steps=0)
     assert (outputs.shape, means.shape, int(count)) == ((0, BATCH, UNITS), (0, BATCH), 0)
     np.testing.assert_array_equal(state.h, point["initial/1"])
     assert not total.any()

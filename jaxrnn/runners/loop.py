@@ -63,13 +63,16 @@ def _run_in_place(problem, state, mode, chunk_size):
         of_four=functools.partial(run_in_place, sequence, mode, lengths),
         fill=None if lengths is None else fill,
     )
-    outputs, state = run_chunk(problem.cell, problem.params, swap(problem.inputs), state, steps)
+    inputs = fill(swap(problem.inputs)) if turn else problem.inputs
+    outputs, state = run_chunk(problem.cell, problem.params, inputs, state, steps)
     padded_too = lengths is None or is_fused(problem.cell)
     return swap(outputs if padded_too else zero_padding(valid_steps(lengths)(times), outputs)), state
 
 
 def _filled(lengths, reverse, tree):
-    """`[T, B, ...]` with what each row has first in its padding."""
+    """`[T, B, ...]` with what each row has first in its padding. A copy in another layout is made so: it holds no NaN then."""
+    if lengths is None:
+        return tree
     times = jnp.arange(jax.tree.leaves(tree)[0].shape[0], dtype=jnp.int32)
     first = first_step(at_first(tree, lengths, 0, reverse), (), lengths, None)
     return fill_padding(valid_steps(lengths)(times), tree, first.inputs)
@@ -78,7 +81,8 @@ def _filled(lengths, reverse, tree):
 def _scan(problem, state, mode, chunk_size, rows):
     """The run as a scan over chunks."""
     swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
-    inputs, resets, lengths = swap(problem.inputs), swap(problem.resets), problem.sequence_length
+    resets, lengths = swap(problem.resets), problem.sequence_length
+    inputs = problem.inputs if problem.time_major else _filled(lengths, problem.reverse, swap(problem.inputs))
     first = first_step(at_first(inputs, lengths, 0, problem.reverse), state, lengths, resets)
     valid = valid_steps(lengths)
     body = chunk_body(problem.cell, problem.params, problem.key, mode, valid, first, problem.reverse)

@@ -38,13 +38,14 @@ def raw_rnn(
         finished, inputs, state, _, loop_state = loop_fn(0, None, None, None)
         for t in range(max_steps):
             if all(finished): break
-            output, new = cell(params, inputs, state, key=step_key(key, t))
+            output, new = cell(params, inputs, state, key=step_key(key, t))  # finished rows: as at t = 0
             ended, inputs, new, emit, loop_state = loop_fn(t + 1, output, new, loop_state)
             emits[t], state = zeros, state                  # in rows that have finished, else
             emits[t], state = emit, new
             finished = finished | ended
 
-    A row that says at `t + 1` that it has finished still emits what it emitted at that call. Everything is differentiated, in
+    A row that says at `t + 1` that it has finished still emits what it emitted at that call. In finished rows the cell is called
+    with a row's first inputs and state again, whatever loop_fn gives, so that nothing there is without a derivative. Everything is differentiated, in
     forward and reverse mode, with respect to params and whatever else loop_fn reads, and goes through `jax.vmap`.
 
     Args:

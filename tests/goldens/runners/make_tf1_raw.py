@@ -1,8 +1,8 @@
 """Makes raw_rnn.npz: what TF1's raw_rnn really computes where rows end at steps of their own.
 
 A peephole LSTM reads tanh(its own output times `feedback`) plus `inputs`. Row b ends at `sequence_length[b]`, or, in the case
-"output", when its first output is above a threshold. It emits its output and the mean of its new cell state. A row that has
-ended is fed on, which the loop state sees: it counts steps and adds up all outputs. Keys are as in README.md of the folder
+"output", when its first output is above a threshold. It emits its output and the mean of its new cell state. The loop state
+counts steps, adds up the outputs of rows that had not ended, and has which rows have. Keys are as in README.md of the folder
 above; `wy`, `wm`, `ws/<i>`, `wl` weigh outputs, means, last state and sum of outputs in the loss. To remake, with
 tensorflow-cpu==2.15.1 on Python 3.11:
 
@@ -52,13 +52,14 @@ def evaluate(arrays, lengths):
             if output is None:
                 ended = tf.zeros([BATCH], tf.bool) if lengths is None else time >= lengths
                 emit = (tf.zeros([UNITS]), tf.zeros([]))
-                return ended, sources["inputs"], initial, emit, (tf.constant(0), tf.zeros([BATCH, UNITS]))
+                return ended, sources["inputs"], initial, emit, (tf.constant(0), tf.zeros([BATCH, UNITS]), ended)
             ended = (output[:, 0] > THRESHOLD) | (time >= STEPS) if lengths is None else time >= lengths
             fed = tf.tanh(output @ sources["feedback"]) + sources["inputs"]
-            count, total = loop_state
-            return ended, fed, state, (output, tf.reduce_mean(state.c, 1)), (count + 1, total + output)
+            count, total, had_ended = loop_state
+            total += tf.where(had_ended, tf.zeros_like(output), output)
+            return ended, fed, state, (output, tf.reduce_mean(state.c, 1)), (count + 1, total, had_ended | ended)
 
-        (outputs, means), state, (count, total) = tf.nn.raw_rnn(cell, loop_fn)
+        (outputs, means), state, (count, total, _) = tf.nn.raw_rnn(cell, loop_fn)
         outputs, means = outputs.stack(), means.stack()
         variables = {f"variables/{v.op.name}": v for v in tf.global_variables()}
         sources.update(variables)
