@@ -104,7 +104,7 @@ class RNNCell:
         Args:
           params: what `init` returns.
           inputs: `[B, D]`.
-          state: what `initial_state` or the last step returned, leaves `[B, ...]`.
+          state: what `initial_state` or the last step returned, leaves `[B, ...]`; plain tuples and lists will do.
           key: a PRNG key or `jaxrnn.step_key(key, t)`; only cells that draw something look at it.
 
         Returns:
@@ -113,7 +113,7 @@ class RNNCell:
         Raises:
           TypeError, ValueError: if params, inputs or state are not this cell's.
         """
-        check.step(self, params, inputs, state)
+        state = check.step(self, params, inputs, state, key)
         return jit_by_value(_step, self, static=("cell",))(params, inputs, state, cell=self)
 
     def update(self, params: Params, z: Any, r: Any, state: State) -> tuple[Any, State]:
@@ -129,7 +129,8 @@ class RNNCell:
     chunk = chunk_of_four
 
     def check_inputs(self, inputs: Any) -> Any:
-        """The input size that `inputs` of one step have; an error if they are not what this cell reads."""
+        """The input size that `inputs` of one step have; an error if they are not what this cell reads, floating `[B, D]`.
+        Override it in a cell in four functions that reads anything else."""
         return check.features(self, inputs)
 
 

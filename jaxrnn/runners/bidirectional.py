@@ -146,7 +146,10 @@ def _two_memories(memory):
 
 
 def _two_keys(key):
-    return (None, None) if key is None else (fold_in(key, 0), fold_in(key, 1))
+    if key is None:
+        return None, None
+    check.prng_key(key)
+    return fold_in(key, 0), fold_in(key, 1)
 
 
 def _episode_ends(resets: jax.Array, axis: int) -> jax.Array:

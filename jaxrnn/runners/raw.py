@@ -87,6 +87,7 @@ def raw_rnn(
     check.automatic_axes("raw_rnn")
     check.loop_fn(loop_fn)
     check.max_steps(max_steps)
+    swap_memory = check.flag("swap_memory", swap_memory)
     check.mode(memory, MODES, (Mode,))
     check.memory(memory, swap_memory, MODES, (Mode,))
     check.chunk_size(chunk_size)
@@ -102,7 +103,7 @@ def raw_rnn(
         finished, inputs, state, loop_state = carry
         output, new = call_cell(cell, params, inputs, state, None if key is None else step_key(key, t))
         ended, inputs, new, emit, more = _arrays(loop_fn(t + 1, output, new, loop_state))
-        loop_state = loop_state if more is None else more
+        new, loop_state = check.like(state, new), loop_state if more is None else more
         check.later_call(carry, (ended, inputs, new, loop_state), emit)
         return (finished | ended, inputs, select_rows(~finished, new, state), loop_state), zero_padding(~finished, emit)
 
@@ -128,8 +129,7 @@ def _start(cell: Any, loop_fn: Callable) -> tuple[tuple, int]:
     finished, inputs, state, _, loop_state = _arrays(loop_fn(jnp.int32(0), None, None, None))
     batch = check.batch_of(inputs, "next_input")
     check.finished(finished, batch)
-    check.initial_state(cell, state, batch)
-    return (finished, inputs, state, loop_state), batch
+    return (finished, inputs, check.as_state(cell, state, batch), loop_state), batch
 
 
 def _arrays(result: Any) -> list[Any]:

@@ -68,6 +68,8 @@ def stack_bidirectional_dynamic_rnn(
       ((4, 6, 7), (4, 4), (4, 3))
     """
     check.layers(cells_fw=cells_fw, cells_bw=cells_bw, params=params, **_given(initial_states_fw, initial_states_bw))
+    if key is not None:
+        check.prng_key(key)
     count = len(cells_fw)
     none = [None] * count
     layers = zip(cells_fw, cells_bw, params, initial_states_fw or none, initial_states_bw or none, strict=True)

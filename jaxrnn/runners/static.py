@@ -60,16 +60,17 @@ def static_rnn(
     """
     check.is_cell(cell, "static_rnn")
     check.step_list(inputs)
+    reverse = check.flag("reverse", reverse)
+    if key is not None:
+        check.prng_key(key)
     check.on_device(inputs=on_host(inputs), params=on_host(params), initial_state=on_host(initial_state))
     inputs = [check.arrays(x, f"inputs[{t}]") for t, x in enumerate(inputs)]
     sequence_length = check.lengths(sequence_length, check.same_steps(inputs), len(inputs))
     run = jit_by_value(_run, cell, static=("cell", "dtype", "reverse"))
-    return run(cell, check.arrays(params, "params"), inputs, sequence_length, initial_state, dtype, reverse, key)
+    return run(cell, check.arrays(params, "params"), inputs, sequence_length, initial_state, check.dtype(dtype), reverse, key)
 
 
 def _run(cell, params, inputs, sequence_length, initial_state, dtype, reverse, key):
-    if key is not None:
-        check.prng_key(key)
     one_step = jax.eval_shape(lambda x: x, inputs[0])
     state = first_state(cell, params, one_step, initial_state, dtype, key_struct(key))
     outputs = [None] * len(inputs)

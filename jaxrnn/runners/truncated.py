@@ -124,8 +124,6 @@ def truncated_rnn(
 
 
 def _run(piece, stream, k1, k2, mode, chunk_size):
-    if piece.key is not None:
-        check.prng_key(piece.key)
     rows = no_rows(piece)
     piece = spread_alike(piece, rows)
     swap = (lambda tree: tree) if piece.time_major else swap_batch_and_time
