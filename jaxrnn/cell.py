@@ -96,6 +96,7 @@ class RNNCell:
 
     def initial_state(self, batch_size: int, dtype: Any = jnp.float32) -> State:
         """Zeros, leaves `[batch_size, size]`; TF1's `zero_state`."""
+        check.batch_size(batch_size)
         return jax.tree.map(lambda size: jnp.zeros((batch_size, size), dtype), self.state_size)
 
     def __call__(self, params: Params, inputs: Any, state: State, *, key: StepKey | jax.Array | None = None):

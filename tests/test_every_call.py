@@ -513,3 +513,48 @@ def test_flags_of_numpy():
         jaxrnn.dynamic_rnn(cell, params, INPUTS, reverse=np.bool_(True), time_major=np.bool_(False), swap_memory=np.False_),
         jaxrnn.dynamic_rnn(cell, params, INPUTS, reverse=True),
     )
+
+
+# ---- what README says to write instead of TF1's
+
+
+def test_basic_lstm_cell():
+    """TF1's equations, one kernel for inputs and state, gates i, j, f, o, and forget_bias added in every step."""
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(size=(D + 2, 8)).astype(np.float32), rng.normal(size=8).astype(np.float32)
+    cell = LSTMCell(2)
+    params = jaxrnn.interop.from_tf1(cell, {"rnn/basic_lstm_cell/kernel:0": kernel, "rnn/basic_lstm_cell/bias:0": bias})
+    sigmoid = lambda a: 1 / (1 + np.exp(-a))
+    c, h = np.zeros((2, B, 2), np.float32)
+    for x in STEPS:
+        i, j, f, o = np.split(np.concatenate([x, h], 1) @ kernel + bias, 4, axis=1)
+        c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(j)
+        h = sigmoid(o) * np.tanh(c)
+    _, state = jaxrnn.dynamic_rnn(cell, params, INPUTS)
+    close(tuple(state), (c, h), rtol=1e-4)
+    joined = jnp.concatenate(state, axis=1)  # state_is_tuple=False
+    c, h = jnp.split(joined, 2, axis=1)
+    close(
+        jaxrnn.dynamic_rnn(cell, params, INPUTS, initial_state=(c, h)),
+        jaxrnn.dynamic_rnn(cell, params, INPUTS, initial_state=state),
+    )
+
+
+def test_a_state_that_is_kept():
+    cell = LSTMCell(2)
+    params = cell.init(KEY, D)
+    whole, last = jaxrnn.static_rnn(cell, params, STEPS)
+    begun, state = jaxrnn.static_rnn(cell, params, STEPS[:2])
+    ended, state = jaxrnn.static_rnn(cell, params, STEPS[2:], initial_state=state)
+    close((begun + ended, state), (whole, last))
+
+
+def test_reversed_sequences():
+    """The first n steps of each row reversed, the rest in place; so are the outputs of TF1's backward cell, at last."""
+    cell, n, t = GRUCell(2), jnp.array([5, 0, 2, 3]), jnp.arange(T)[None]
+    params = cell.init(KEY, D)
+    turn = lambda X: jnp.take_along_axis(X, jnp.where(t < n[:, None], n[:, None] - 1 - t, t)[..., None], axis=1)
+    for row, (before, after) in enumerate(zip(INPUTS, turn(INPUTS), strict=True)):
+        close(after, jnp.concatenate([before[: n[row]][::-1], before[n[row] :]]))
+    outputs, state = jaxrnn.dynamic_rnn(cell, params, turn(INPUTS), sequence_length=n)
+    close(jaxrnn.dynamic_rnn(cell, params, INPUTS, sequence_length=n, reverse=True), (turn(outputs), state))

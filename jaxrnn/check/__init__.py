@@ -23,6 +23,7 @@ from jaxrnn.check.cells import (
 )
 from jaxrnn.check.fields import (
     at_least_one,
+    batch_size,
     finite,
     flag,
     flags,
@@ -48,6 +49,7 @@ from jaxrnn.check.memory import (
     on_device,
     options,
     platform,
+    share,
     whole_blocks,
     whole_chunks,
 )
@@ -57,6 +59,7 @@ from jaxrnn.check.runs import (
     layers,
     lengths,
     numbers,
+    of_a_stream,
     pair,
     pieces,
     resets,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Shape = tuple[int, ...]
+NO_NUMBERS = ("O", "S", "U", "M", "m")  # NumPy's kinds of dtypes
 
 
 def describe(value: Any) -> str:
@@ -44,7 +45,8 @@ def arrays(tree: Any, what: str) -> Any:
 
 def shaped(tree: Any, what: str) -> Any:
     """`tree` with every leaf an array, or what has the shape and dtype of one."""
-    return jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else arrays(leaf, what), tree)
+    kind = lambda leaf: getattr(getattr(leaf, "dtype", np.dtype(object)), "kind", "")
+    return jax.tree.map(lambda leaf: arrays(leaf, what) if kind(leaf) in NO_NUMBERS else leaf, tree)
 
 
 def hash_of(value: Any) -> int | None:

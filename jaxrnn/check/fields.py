@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from jaxrnn.check.basics import describe
 
@@ -111,3 +112,12 @@ def size_of_inputs(size: Any) -> None:
         raise TypeError(f"input_size: expected an int, the D of inputs [B, D], got {describe(size)}.")
     if size < 0:
         raise ValueError(f"input_size: expected 0 or more, got {size}.")
+
+
+def batch_size(size: Any) -> None:
+    if is_symbolic_dim(size):
+        return
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+        raise TypeError(f"batch_size: expected an int, got {describe(size)}. It is a shape: inputs.shape[0], say.")
+    if size < 0:
+        raise ValueError(f"batch_size: expected 0 or more, got {size}.")

@@ -23,7 +23,7 @@ def known_lengths(sequence_length: Any, time: Any) -> np.ndarray:
         raise TypeError(f"time: expected an int T, got {describe(time)}.")
     if time < 0:
         raise ValueError(f"time: expected 0 steps or more, got {time}.")
-    vector = np.asarray(numbers("sequence_length", sequence_length, "integers [B]"))
+    vector = numbers("sequence_length", sequence_length, "integers [B]")
     if vector.ndim != 1:
         raise ValueError(f"sequence_length must be a vector [B], got {describe(vector)}.")
     return np.asarray(lengths(vector, len(vector), int(time)))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.export import is_symbolic_dim
 
-from jaxrnn.check.basics import Shape, batch_of, by_path, describe
+from jaxrnn.check.basics import NO_NUMBERS, Shape, batch_of, by_path, describe
 
 
 def sequence(inputs: Any, time_axis: int) -> tuple[int, int]:
@@ -95,14 +95,14 @@ def resets(flags: Any, shape: Shape, layout: str) -> jax.Array | None:
 
 def numbers(name: str, value: Any, expected: str) -> Any:
     """One array, of numbers that may be in lists, traced or not; NumPy's where they can be seen."""
-    if isinstance(value, (jax.Array, jax.ShapeDtypeStruct)):
+    if isinstance(value, jax.Array):
         return value
     try:
         if isinstance(value, (dict, set, frozenset)):
             raise TypeError("it has no order")
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
         array = jnp.asarray(value) if traced else np.asarray(value)
-        if array.dtype.kind in "OSUMm":
+        if array.dtype.kind in NO_NUMBERS:
             raise TypeError("it holds other things than numbers")
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(
@@ -151,10 +151,14 @@ def pieces(time: int, k1: int, streamed: bool) -> None:
         )
 
 
+def of_a_stream(given: Any, kind: type) -> Any:
+    if not isinstance(given, kind):
+        raise TypeError(f"stream: expected the {kind.__name__} that the call before returned, got {describe(given)}.")
+    return given
+
+
 def stream(given: Any, like: Any) -> Any:
     """The state of a stream that has the cell, the batch, k1 and k2 of `like`."""
-    if not isinstance(given, type(like)):
-        raise TypeError(f"stream: expected the {type(like).__name__} that the call before returned, got {describe(given)}.")
     if (given.resets is None) != (like.resets is None):
         had, has = ("no resets" if stream.resets is None else "resets" for stream in (given, like))
         raise ValueError(f"stream: expected {had}, as in the calls before, got {has}. Pass resets in every call or in none.")

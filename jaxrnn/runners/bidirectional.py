@@ -142,7 +142,7 @@ def _two_memories(memory):
     if isinstance(memory, (tuple, list)):
         check.pair(memory, "memory")
         return memory
-    return [max(memory // 2, 1) if check.is_budget(memory) else memory] * 2
+    return [check.share(memory, 2) if check.is_budget(memory) else memory] * 2
 
 
 def _two_keys(key):

@@ -106,9 +106,9 @@ def _plans(cell, params, inputs, loss, input_gradient, options):
     check.chunk_size(options.get("chunk_size"))
     values = {name: options[name] for name in _VALUES if name in options}
     arrays = {"params": params, "inputs": inputs, **{name: options[name] for name in _ARRAYS if name in options}}
-    for name in ("sequence_length", "resets"):
-        if arrays.get(name) is not None:
-            arrays[name] = check.numbers(name, arrays[name], "integers [B]" if name == "sequence_length" else "booleans [B, T]")
+    for name, what in (("sequence_length", "integers [B]"), ("resets", "booleans [B, T]")):
+        if arrays.get(name) is not None and not isinstance(arrays[name], jax.ShapeDtypeStruct):
+            arrays[name] = check.numbers(name, arrays[name], what)
     if arrays.get("key") is not None:
         check.prng_key(arrays["key"])
     arrays = {name: shapes(check.shaped(tree, name)) for name, tree in arrays.items()}

@@ -73,7 +73,7 @@ def stack_bidirectional_dynamic_rnn(
     count = len(cells_fw)
     none = [None] * count
     layers = zip(cells_fw, cells_bw, params, initial_states_fw or none, initial_states_bw or none, strict=True)
-    memory = max(memory // count, 1) if check.is_budget(memory) else memory
+    memory = check.share(memory, count) if check.is_budget(memory) else memory
     states = []
     for i, (cell_fw, cell_bw, layer_params, state_fw, state_bw) in enumerate(layers):
         both, ends = bidirectional_dynamic_rnn(

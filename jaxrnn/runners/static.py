@@ -66,6 +66,7 @@ def static_rnn(
     check.on_device(inputs=on_host(inputs), params=on_host(params), initial_state=on_host(initial_state))
     inputs = [check.arrays(x, f"inputs[{t}]") for t, x in enumerate(inputs)]
     sequence_length = check.lengths(sequence_length, check.same_steps(inputs), len(inputs))
+    initial_state = check.arrays(initial_state, "initial_state")
     run = jit_by_value(_run, cell, static=("cell", "dtype", "reverse"))
     return run(cell, check.arrays(params, "params"), inputs, sequence_length, initial_state, check.dtype(dtype), reverse, key)
 

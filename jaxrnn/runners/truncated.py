@@ -118,6 +118,7 @@ def truncated_rnn(
         resets=resets,
         key=key,
     )
+    stream = None if stream is None else check.arrays(check.of_a_stream(stream, StreamState), "stream")
     check.pieces(piece.time_and_batch[0], k1, piece.streamed)
     run = jit_by_value(_run, cell, static=("k1", "k2", "mode", "chunk_size"))
     return run(piece, stream, k1=k1, k2=k2, mode=proven(resolve(memory)), chunk_size=chunk_size)
