@@ -382,13 +382,13 @@ def test_cells_that_hold_a_dtype_or_none():
 
 
 class Counting(GRUCell):
-    """It says how often it was traced."""
+    """It says how often a run of it was traced."""
 
     traces = []  # noqa: RUF012
 
-    def gates(self, params, z, r, state):
+    def initial_state(self, batch_size, dtype=jnp.float32):
         self.traces.append(0)
-        return super().gates(params, z, r, state)
+        return super().initial_state(batch_size, dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", np.float32, jnp.float32, np.dtype("float32"), float])
