@@ -57,6 +57,14 @@ def hash_of(value: Any) -> int | None:
         return None
 
 
+def just_like(tree: Any, structs: Any) -> bool:
+    """Whether arrays have this very structure, and these shapes and dtypes: the usual case, soon told."""
+    leaves, treedef = jax.tree.flatten(tree)
+    wanted, structure = jax.tree.flatten(structs)
+    told = lambda leaf: (getattr(leaf, "shape", None), getattr(leaf, "dtype", None))
+    return treedef == structure and all(told(a) == (b.shape, b.dtype) for a, b in zip(leaves, wanted, strict=True))
+
+
 def by_path(tree: Any) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 

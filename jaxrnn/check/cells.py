@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.check.basics import Shape, batch_of, by_path, describe, hash_of, name_of, prng_key, rnn_cell
+from jaxrnn.check.basics import Shape, batch_of, by_path, describe, hash_of, just_like, name_of, prng_key, rnn_cell
 from jaxrnn.check.states import as_state, by_value
 
 _FOUR = ("project", "recur", "gates", "combine")
@@ -141,19 +141,20 @@ def _depth(kind, name):
 
 
 @by_value
-def _param_shapes(cell: Any, input_size: Any) -> dict[str, Shape] | None:
+def _own_params(cell: Any, input_size: Any) -> tuple[Any, dict[str, Shape]] | None:
     try:
         params = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
     except NotImplementedError:  # a class, or one inside it, that says nothing of its params
         return None
-    return {path: leaf.shape for path, leaf in by_path(params)}
+    return params, {path: leaf.shape for path, leaf in by_path(params)}
 
 
 def param_tree(cell: Any, params: Any, input_size: Any) -> None:
     """The params that `cell.init(key, input_size)` makes, leaf by leaf."""
-    want = None if input_size is ANY_SIZE else _param_shapes(cell, input_size)
-    if want is None:
+    own = None if input_size is ANY_SIZE else _own_params(cell, input_size)
+    if own is None or just_like(params, own[0]):
         return
+    want = own[1]
     got = {path: getattr(leaf, "shape", None) for path, leaf in by_path(params)}
     advice = f"Pass what cell.init(key, {input_size}) returns."
     missing, extra = sorted(want.keys() - got.keys()), sorted(got.keys() - want.keys())
