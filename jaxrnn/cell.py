@@ -97,6 +97,7 @@ class RNNCell:
 
     def initial_state(self, batch_size: int, dtype: Any = jnp.float32) -> State:
         """Zeros, leaves `[batch_size, size]`; TF1's `zero_state`."""
+        check.batch_size(batch_size)
         return jax.tree.map(lambda size: jnp.zeros((batch_size, size), dtype), self.state_size)
 
     def __call__(self, params: Params, inputs: Any, state: State, *, key: StepKey | jax.Array | None = None):
@@ -105,7 +106,7 @@ class RNNCell:
         Args:
           params: what `init` returns.
           inputs: `[B, D]`.
-          state: what `initial_state` or the last step returned, leaves `[B, ...]`.
+          state: what `initial_state` or the last step returned, leaves `[B, ...]`; plain tuples and lists will do.
           key: a PRNG key or `jaxrnn.step_key(key, t)`; only cells that draw something look at it.
 
         Returns:
@@ -114,12 +115,13 @@ class RNNCell:
         Raises:
           TypeError, ValueError: if params, inputs or state are not this cell's.
         """
-        check.step(self, params, inputs, state)
+        state = check.step(self, params, inputs, state, key)
         run = jit_by_value(step, self, static=("cell",))
         return run(params, inputs, state, cell=self)
 
     chunk = chunk_of_four
 
     def check_inputs(self, inputs: Any) -> Any:
-        """The input size that `inputs` of one step have; an error if they are not what this cell reads."""
+        """The input size that `inputs` of one step have; an error if they are not what this cell reads, floating `[B, D]`.
+        Override it in a cell in four functions that reads anything else."""
         return check.features(self, inputs)

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrnn import check
 from jaxrnn.derivative import Derivative
 from jaxrnn.kept import keep
 from jaxrnn.keys import call_cell, fold_in
@@ -44,9 +45,7 @@ def own_chunk(cell: Any) -> Callable | None:
 
     A class that overrides `__call__` alone has other steps than those that its inherited chunk runs.
     """
-    classes = type(cell).__mro__
-    place = lambda name: next((i for i, c in enumerate(classes) if name in vars(c)), len(classes))
-    return getattr(type(cell), "chunk", None) if place("chunk") <= place("__call__") else None
+    return None if check.own_call(type(cell)) else type(cell).chunk
 
 
 def chunk_of_four(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:

@@ -45,6 +45,26 @@ def _jitted(run: Callable, static: tuple[str, ...], value: Hashable) -> Callable
 # ---- by value
 
 
+def remembered(function: Callable) -> Callable:
+    """`function(cell, *args)`, its results kept by the value of the cell, and of JAX's width of a number."""
+
+    @functools.lru_cache(maxsize=1024)
+    def kept(keyed, x64, *args):
+        return function(keyed.cell, *args)
+
+    def look_up(cell, *args):
+        value = value_of(cell)
+        return function(cell, *args) if value is None else kept(_Keyed(value, cell), jax.config.jax_enable_x64, *args)
+
+    return look_up
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keyed:
+    value: Hashable
+    cell: Any = dataclasses.field(compare=False)
+
+
 def value_of(part: Any) -> Hashable | None:
     """What is equal for two cells if and only if they do the same, now and later; None if that cannot be told.
 

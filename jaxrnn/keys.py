@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxrnn import check
+
 fold_in = jax.random.fold_in
 
 
@@ -35,12 +37,16 @@ def step_key(key: jax.Array, t: int | jax.Array) -> StepKey:
       it for both parts: `jax.random.fold_in(key, t)` then gives the runner's masks where no mask is variational, `key`
       itself where all are.
 
+    Raises:
+      TypeError: if key is not one PRNG key.
+
     Example:
       >>> import jax, jaxrnn
       >>> cell = jaxrnn.DropoutWrapper(jaxrnn.GRUCell(2), output_keep_prob=0.5)
       >>> params, state = cell.init(jax.random.key(0), 3), cell.initial_state(1)
       >>> output, state = cell(params, jax.numpy.ones((1, 3)), state, key=jaxrnn.step_key(jax.random.key(1), 0))
     """
+    check.prng_key(key)
     return StepKey(key, fold_in(key, t))
 
 
@@ -56,11 +62,13 @@ def fold_step(key: StepKey | None, data: int) -> StepKey | None:
 
 def call_cell(cell: Callable, params: Any, inputs: Any, state: Any, key: StepKey | None) -> tuple[Any, Any]:
     """One step of any cell; a function without an argument `key` draws nothing and is not given one."""
-    if key is None or not _takes_key(cell):
-        return cell(params, inputs, state)
-    return cell(params, inputs, state, key=key)
+    options = {} if key is None or not _takes_key(cell) else {"key": key}
+    return check.pair_of_results(cell, cell(params, inputs, state, **options))
 
 
 def _takes_key(cell: Callable) -> bool:
-    parameters = inspect.signature(cell).parameters
+    try:
+        parameters = inspect.signature(cell).parameters
+    except (TypeError, ValueError):  # a function of C has none to look at
+        return False
     return "key" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

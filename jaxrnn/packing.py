@@ -49,16 +49,19 @@ class Packing:
 
     def pack(self, tree: Any) -> Any:
         """Leaves `[R, S, ...]` of leaves `[B, T, ...]`; zeros where no sequence is."""
+        tree = check.arrays(tree, "Packing")
         check.packed_axes(tree, (*self.lengths.shape, self.time), "[B, T, ...]")
         return jax.tree.map(functools.partial(_rearranged, self._packed, self._unpacked), tree)
 
     def unpack(self, tree: Any) -> Any:
         """Leaves `[B, T, ...]` of leaves `[R, S, ...]`; zeros past each length."""
+        tree = check.arrays(tree, "Packing")
         check.packed_axes(tree, self.resets.shape, "[R, S, ...]")
         return jax.tree.map(functools.partial(_rearranged, self._unpacked, self._packed), tree)
 
     def last(self, tree: Any) -> Any:
         """Leaves `[B, ...]` of leaves `[R, S, ...]`: each sequence's last step, or zeros if it has none."""
+        tree = check.arrays(tree, "Packing")
         check.packed_axes(tree, self.resets.shape, "[R, S, ...]")
         last = jax.tree.map(lambda leaf: leaf[self.row, jnp.maximum(self.first + self.lengths - 1, 0)], tree)
         return zero_padding(self.lengths > 0, last)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn import check
 from jaxrnn.keys import as_step_key, call_cell, step_key
 from jaxrnn.lengths import select_rows
 from jaxrnn.runners.dynamic import dynamic_rnn
@@ -56,6 +57,8 @@ def check_cell(
       >>> import jaxrnn
       >>> jaxrnn.testing.check_cell(jaxrnn.BasicRNNCell(2))
     """
+    if key is not None:
+        check.prng_key(key)
     with jax.enable_x64(True):
         problem = _problem(cell, input_size, params, inputs, initial_state, key)
         want = _value_and_grads(_by_hand, problem, reverse=False)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxrnn import check
 from jaxrnn.activation import resolve
 from jaxrnn.cell import RNNCell
-from jaxrnn.cells.initializers import glorot, recurrent
+from jaxrnn.cells.initializers import glorot, recurrent, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,7 @@ class BasicRNNCell(RNNCell):
 
     def __post_init__(self) -> None:
         check.at_least_one(self, num_units=self.num_units)
+        check.functions(self, activation=self.activation)
 
     @property
     def state_size(self) -> int:
@@ -55,7 +56,7 @@ class BasicRNNCell(RNNCell):
         return self.num_units
 
     def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
-        k1, k2 = jax.random.split(key)
+        k1, k2 = split(key, 2)
         return {
             "kernel": glorot(k1, (input_size, self.num_units), dtype),
             "recurrent_kernel": recurrent(k2, self.num_units, 1, dtype),

@@ -31,7 +31,10 @@ class DropoutWrapper(Wrapper):
 
     Attributes:
       cell: the inner cell.
-      input_keep_prob, output_keep_prob, state_keep_prob: probabilities in [0, 1] to keep an element; 1 draws nothing.
+      input_keep_prob, output_keep_prob, state_keep_prob: probabilities in [0, 1] to keep an element; 1 draws nothing. Python
+        or numpy numbers, not arrays, for a cell holds none: training and testing with one cell is a run with a key and a run
+        without one; a schedule builds the cell anew with each value, `dataclasses.replace(cell, input_keep_prob=0.7)`, and
+        each is compiled once.
       variational_recurrent: whether all steps of a run share one mask (Gal and Ghahramani, 2016). As in TF1 such a mask
         has batch size 1: the whole batch shares it too. Else every step and row draws anew (Zaremba et al., 2014).
       dropout_state_filter_visitor: a function of a part of the state that says whether it may be dropped (True, False, or
@@ -39,8 +42,11 @@ class DropoutWrapper(Wrapper):
 
     Params and state: the inner cell's.
 
+    What is not floating is left alone. Where ids are read, dropout belongs inside: `EmbeddingWrapper(DropoutWrapper(cell))`.
+
     Raises:
       ValueError: if a keep probability is outside [0, 1].
+      TypeError: if it is no number, or an array; when run, if nothing of the inputs or outputs is floating.
 
     Example:
       >>> import jax, jaxrnn
@@ -63,6 +69,7 @@ class DropoutWrapper(Wrapper):
         super().__post_init__()
         names = ("input_keep_prob", "output_keep_prob", "state_keep_prob")
         check.probabilities(self, **{name: getattr(self, name) for name in names})
+        check.flags(self, variational_recurrent=self.variational_recurrent)
 
     def before(self, params, inputs, key):
         return self._dropped(inputs, self.input_keep_prob, key, _INPUT)
@@ -81,16 +88,20 @@ class DropoutWrapper(Wrapper):
     def _dropped(self, tree, keep, key, place):
         if key is None or keep == 1:
             return tree
-        return jax.tree.map(jnp.multiply, tree, self._factors(tree, keep, key, place))
+        check.droppable(self, "inputs" if place == _INPUT else "outputs", tree)
+        drop = lambda leaf, factor: leaf if factor is None else leaf * factor
+        return jax.tree.map(drop, tree, self._factors(tree, keep, key, place))
 
     def _factors(self, tree: Any, keep: float, key: StepKey, place: int) -> Any:
-        """0 or 1 / keep for every element of `tree`."""
+        """0 or 1 / keep for every element of `tree`; None for a leaf that is not floating."""
         leaves, treedef = jax.tree.flatten(tree)
         base = fold_in(key.run if self.variational_recurrent else key.step, place)
         factors = [self._leaf_factors(leaf, keep, fold_in(base, i)) for i, leaf in enumerate(leaves)]
         return jax.tree.unflatten(treedef, factors)
 
     def _leaf_factors(self, leaf, keep, key):
-        shape = (1, *leaf.shape[1:]) if self.variational_recurrent else leaf.shape
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return None
+        shape = (1, *leaf.shape[1:])[: leaf.ndim] if self.variational_recurrent else leaf.shape
         scale = 1 / keep if keep else 0.0
         return jnp.where(jax.random.bernoulli(key, keep, shape), jnp.asarray(scale, leaf.dtype), jnp.zeros((), leaf.dtype))

@@ -13,7 +13,7 @@ from jax import lax
 from jaxrnn import check
 from jaxrnn.activation import activate, resolve, sigmoid
 from jaxrnn.cell import RNNCell
-from jaxrnn.cells.initializers import glorot, recurrent
+from jaxrnn.cells.initializers import glorot, recurrent, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,8 @@ class GRUCell(RNNCell):
 
     def __post_init__(self) -> None:
         check.at_least_one(self, num_units=self.num_units)
+        check.flags(self, reset_after=self.reset_after)
+        check.functions(self, activation=self.activation)
 
     @property
     def state_size(self) -> int:
@@ -62,7 +64,7 @@ class GRUCell(RNNCell):
         return self.num_units
 
     def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
-        k1, k2 = jax.random.split(key)
+        k1, k2 = split(key, 2)
         h = self.num_units
         params = {
             "kernel": glorot(k1, (input_size, 3 * h), dtype),

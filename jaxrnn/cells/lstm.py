@@ -13,7 +13,7 @@ from jax.export import register_namedtuple_serialization
 from jaxrnn import check
 from jaxrnn.activation import activate, resolve, sigmoid
 from jaxrnn.cell import RNNCell
-from jaxrnn.cells.initializers import diagonal, glorot, recurrent
+from jaxrnn.cells.initializers import diagonal, glorot, recurrent, split
 
 
 class LSTMStateTuple(NamedTuple):
@@ -75,6 +75,9 @@ class LSTMCell(RNNCell):
     def __post_init__(self) -> None:
         check.at_least_one(self, num_units=self.num_units, num_proj=self.num_proj)
         check.positive(self, cell_clip=self.cell_clip, proj_clip=self.proj_clip)
+        check.finite(self, forget_bias=self.forget_bias)
+        check.flags(self, use_peepholes=self.use_peepholes)
+        check.functions(self, activation=self.activation)
         check.goes_with(self, "num_proj", proj_clip=self.proj_clip)
 
     @property
@@ -87,7 +90,7 @@ class LSTMCell(RNNCell):
 
     def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
         h, p = self.num_units, self.output_size
-        keys = jax.random.split(key, 6)
+        keys = split(key, 6)
         params = {
             "kernel": glorot(keys[0], (input_size, 4 * h), dtype),
             "recurrent_kernel": recurrent(keys[1], h, 4, dtype, state_size=p),

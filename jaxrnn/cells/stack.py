@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxrnn import check
 from jaxrnn.cell import RNNCell
+from jaxrnn.cells.inner import output_size, part
 from jaxrnn.chunk import run_chunk
 from jaxrnn.keys import as_step_key, call_cell, fold_step
 from jaxrnn.memory.modes import OUTPUTS, named
@@ -24,9 +25,11 @@ class MultiRNNCell(RNNCell):
     first layer, then K of the second, and so on: every layer keeps its fast chunk.
 
     Attributes:
-      cells: a list or tuple of cells, the lowest first. Equal cells do not share weights.
+      cells: a list or tuple of cells, the lowest first; any objects with `init(key, input_size, dtype)` and
+        `initial_state(batch_size, dtype)` that can be called as cells. Equal cells do not share weights.
 
-    Params: `{"cell_0": ..., "cell_1": ...}`. State: a tuple of the layers' states. Output: the top layer's.
+    Params: `{"cell_0": ..., "cell_1": ...}`; a layer without any can be left out. State: a tuple of the layers' states.
+    Output: the top layer's.
 
     Raises:
       TypeError: if cells is not a list or tuple of cells.
@@ -60,23 +63,24 @@ class MultiRNNCell(RNNCell):
         return self.cells[-1].output_size
 
     def init(self, key: jax.Array, input_size: Any, dtype: Any = jnp.float32) -> dict[str, Any]:
-        params = {}
+        check.prng_key(key)
+        params, last = {}, len(self.cells) - 1
         for i, cell in enumerate(self.cells):
             params[f"cell_{i}"] = cell.init(jax.random.fold_in(key, i), input_size, dtype)
-            input_size = cell.output_size
+            input_size = None if i == last else output_size(cell, params[f"cell_{i}"], input_size, dtype)
         return params
 
     def initial_state(self, batch_size: int, dtype: Any = jnp.float32) -> tuple:
         return tuple(cell.initial_state(batch_size, dtype) for cell in self.cells)
 
     def check_inputs(self, inputs):
-        return self.cells[0].check_inputs(inputs)
+        return check.input_size(self.cells[0], inputs)
 
     def __call__(self, params, inputs, state, *, key=None):
-        check.step(self, params, inputs, state)
+        state = check.step(self, params, inputs, state, key)
         key, new_state = as_step_key(key), []
         for i, cell in enumerate(self.cells):
-            inputs, new = call_cell(cell, params[f"cell_{i}"], inputs, state[i], fold_step(key, i))
+            inputs, new = call_cell(cell, part(params, f"cell_{i}"), inputs, state[i], fold_step(key, i))
             new_state.append(new)
         return inputs, tuple(new_state)
 
@@ -85,6 +89,6 @@ class MultiRNNCell(RNNCell):
         for i, cell in enumerate(self.cells):
             # A layer's weights need its inputs again in the backward pass: keep them rather than run the layers below.
             xs = named(xs, OUTPUTS) if i else xs
-            xs, new = run_chunk(cell, params[f"cell_{i}"], xs, state[i], steps.layer(i))
+            xs, new = run_chunk(cell, part(params, f"cell_{i}"), xs, state[i], steps.layer(i))
             new_state.append(new)
         return xs, tuple(new_state)

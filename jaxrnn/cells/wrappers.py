@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from jaxrnn import check
 from jaxrnn.cell import RNNCell
-from jaxrnn.cells.initializers import glorot
+from jaxrnn.cells.initializers import glorot, split
+from jaxrnn.cells.inner import output_size, part
 from jaxrnn.chunk import run_chunk
 from jaxrnn.keys import StepKey, as_step_key, call_cell, fold_step
 from jaxrnn.lengths import Steps
@@ -64,10 +65,10 @@ class Wrapper(RNNCell):
         return self.cell.initial_state(batch_size, dtype)
 
     def check_inputs(self, inputs):
-        return self.cell.check_inputs(inputs)
+        return check.input_size(self.cell, inputs)
 
     def __call__(self, params, inputs, state, *, key=None):
-        check.step(self, params, inputs, state)
+        state = check.step(self, params, inputs, state, key)
         key = as_step_key(key)
         inner = self.before(params, inputs, key)
         outputs, new = call_cell(self.cell, self._inner(params), inner, state, fold_step(key, 0))
@@ -92,7 +93,7 @@ class Wrapper(RNNCell):
         return getattr(type(self), name) is not getattr(Wrapper, name)
 
     def _inner(self, params: Any) -> Any:
-        return params["cell"] if self.has_params else params
+        return part(params, "cell") if self.has_params else params
 
 
 def _over_time(f: Callable, steps: Steps) -> Callable:
@@ -108,10 +109,12 @@ class ResidualWrapper(Wrapper):
     """Adds a cell's inputs to its outputs (Wu et al., 2016); TF1's `ResidualWrapper`.
 
     Attributes:
-      cell: the inner cell.
+      cell: the inner cell, here as in every wrapper any object with `init(key, input_size, dtype)` and
+        `initial_state(batch_size, dtype)` that can be called as a cell.
       residual_fn: `(inputs, outputs) -> outputs` instead of the sum, both `[B, ...]`.
 
-    Params and state: the inner cell's. Output: inputs + the inner cell's output, `[B, H]` with H = D.
+    Params and state: the inner cell's. Output: inputs + the inner cell's output, `[B, H]` with H = D. With a residual_fn
+    output_size is None: nobody knows it, and what reads it traces a step.
 
     Raises:
       ValueError: when run without a residual_fn, if the inputs are not of the outputs' structure and shape.
@@ -127,7 +130,14 @@ class ResidualWrapper(Wrapper):
 
     cell: Any
     residual_fn: Callable | None = None
-    output_size = inner_output_size
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check.functions(self, residual_fn=self.residual_fn)
+
+    @property
+    def output_size(self) -> Any:
+        return None if self.residual_fn else self.cell.output_size
 
     def after(self, params, inputs, outputs, key):
         if self.residual_fn:
@@ -166,9 +176,14 @@ class InputProjectionWrapper(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         check.at_least_one(self, num_proj=self.num_proj)
+        check.functions(self, activation=self.activation)
 
     def init(self, key, input_size, dtype=jnp.float32):
-        return _init_dense(self.cell, self.num_proj, key, input_size, self.num_proj, dtype)
+        k1, k2 = split(key, 2)
+        return {
+            "cell": self.cell.init(k2, self.num_proj, dtype),
+            "projection": _init_dense(k1, input_size, self.num_proj, dtype),
+        }
 
     def check_inputs(self, inputs):
         return check.features(self, inputs)
@@ -208,9 +223,13 @@ class OutputProjectionWrapper(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         check.at_least_one(self, output_size=self.output_size)
+        check.functions(self, activation=self.activation)
 
     def init(self, key, input_size, dtype=jnp.float32):
-        return _init_dense(self.cell, input_size, key, self.cell.output_size, self.output_size, dtype)
+        k1, k2 = split(key, 2)
+        params = self.cell.init(k2, input_size, dtype)
+        size = output_size(self.cell, params, input_size, dtype)
+        return {"cell": params, "projection": _init_dense(k1, size, self.output_size, dtype)}
 
     def after(self, params, inputs, outputs, key):
         return _dense(params["projection"], outputs, self.activation)
@@ -222,7 +241,7 @@ class EmbeddingWrapper(Wrapper):
 
     Attributes:
       cell: the inner cell.
-      embedding_classes: V, the number of ids. An id outside [0, V) reads the nearest row, as JAX indexes.
+      embedding_classes: V, the number of ids. An id outside [0, V) reads the nearest row.
       embedding_size: E, what the inner cell reads.
 
     Params: `{"cell": the inner cell's, "embedding": [V, E] (uniform within sqrt(3), unit variance, as in TF1)}`.
@@ -253,7 +272,7 @@ class EmbeddingWrapper(Wrapper):
 
     def init(self, key: jax.Array, input_size: Any = None, dtype: Any = jnp.float32) -> Any:
         """Params; the ids have no size, so input_size is not looked at."""
-        k1, k2 = jax.random.split(key)
+        k1, k2 = split(key, 2)
         shape = (self.embedding_classes, self.embedding_size)
         embedding = jax.random.uniform(k1, shape, dtype, -(3**0.5), 3**0.5)
         return {"cell": self.cell.init(k2, self.embedding_size, dtype), "embedding": embedding}
@@ -263,13 +282,12 @@ class EmbeddingWrapper(Wrapper):
         return
 
     def before(self, params, inputs, key):
-        return params["embedding"][inputs.reshape(-1)]
+        last = min(self.embedding_classes - 1, jnp.iinfo(inputs.dtype).max)
+        return params["embedding"][jnp.clip(inputs.reshape(-1), 0, last).astype(jnp.int32)]
 
 
-def _init_dense(cell, cell_input_size, key, inputs, outputs, dtype):
-    k1, k2 = jax.random.split(key)
-    projection = {"kernel": glorot(k1, (inputs, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}
-    return {"cell": cell.init(k2, cell_input_size, dtype), "projection": projection}
+def _init_dense(key, inputs, outputs, dtype):
+    return {"kernel": glorot(key, (inputs, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}
 
 
 def _dense(params, inputs, activation):

@@ -4,26 +4,34 @@ Shapes and dtypes are known while tracing, so the checks cost nothing at run tim
 see them.
 """
 
-from jaxrnn.check.basics import arrays, describe, name_of
+from jaxrnn.check.basics import arrays, batch_of, describe, name_of, prng_key, shaped
 from jaxrnn.check.cells import (
-    at_least_one,
     back_end,
     cell_sequence,
+    droppable,
     features,
     four_functions,
     full_cell,
-    goes_with,
     ids,
+    input_size,
     is_cell,
+    own_call,
     pair_of_results,
     param_tree,
+    same_shapes,
+    step,
+)
+from jaxrnn.check.fields import (
+    at_least_one,
+    batch_size,
+    finite,
+    flag,
+    flags,
+    functions,
+    goes_with,
     positive,
     probabilities,
-    rows_of_state,
-    same_shapes,
-    stable_state,
-    state_tree,
-    step,
+    size_of_inputs,
 )
 from jaxrnn.check.loops import automatic_axes, finished, later_call, loop_fn, loop_result, max_steps
 from jaxrnn.check.memory import (
@@ -41,24 +49,24 @@ from jaxrnn.check.memory import (
     on_device,
     options,
     platform,
+    share,
     whole_blocks,
     whole_chunks,
 )
 from jaxrnn.check.packing import known_lengths, packed_axes, packed_rows, packed_steps
 from jaxrnn.check.runs import (
-    batch_of,
-    initial_state,
+    dtype,
     layers,
     lengths,
+    numbers,
+    of_a_stream,
     pair,
     pieces,
-    prng_key,
     resets,
     same_steps,
     sequence,
-    state_dtype,
-    state_from_dtype,
     step_list,
     stream,
     truncation,
 )
+from jaxrnn.check.states import as_state, like, rows_of_state, stable_state, state_dtype, state_from_dtype

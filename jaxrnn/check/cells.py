@@ -1,53 +1,21 @@
-"""What a cell is built with and called with."""
+"""What a cell is, and what a step of it is called with and gives."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxrnn.check.basics import Shape, by_path, describe, first_leaf, name_of
+from jaxrnn.check.basics import Shape, batch_of, by_path, describe, hash_of, just_like, name_of, prng_key, rnn_cell
+from jaxrnn.check.states import as_state
+from jaxrnn.jit import remembered
 
-# ---- the configuration of cells
-
-
-def at_least_one(cell: Any, **sizes: int | None) -> None:
-    """Sizes of a cell are whole numbers from 1."""
-    for name, size in sizes.items():
-        if size is None:
-            continue
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"{type(cell).__name__}: expected {name} to be an int, got {describe(size)}.")
-        if size < 1:
-            raise ValueError(f"{type(cell).__name__}: expected {name} to be at least 1, got {size}.")
-
-
-def positive(cell: Any, **values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(
-                f"{type(cell).__name__}: expected {name} to be above 0, got {value}. Leave it None for no clipping."
-            )
-
-
-def goes_with(cell: Any, other: str, **values: Any) -> None:
-    """Options that mean nothing without another one."""
-    for name, value in values.items():
-        if value is not None and getattr(cell, other) is None:
-            raise ValueError(f"{type(cell).__name__}: expected {other} beside {name}={value}, got {other}=None. Give both.")
-
-
-def probabilities(cell: Any, **values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(
-                f"{type(cell).__name__}: expected {name} to be in [0, 1], got {value}. It is the probability to keep an "
-                "element; 1.0 keeps all."
-            )
+_FOUR = ("project", "recur", "gates", "combine")
+ANY_SIZE = "any"  # the size of inputs that a cell may read, but that its `init` is not known to be made for
 
 
 def is_cell(cell: Any, where: str) -> None:
@@ -58,6 +26,38 @@ def is_cell(cell: Any, where: str) -> None:
         )
     if isinstance(cell, type):
         raise TypeError(f"{where}: expected a cell, got the class {cell.__name__}. Make one: {cell.__name__}(...).")
+    if hasattr(cell, "check_inputs"):
+        complete(cell)
+
+
+def complete(cell: Any) -> None:
+    """A `jaxrnn.RNNCell` that can be run, and whose value can be told."""
+    if lacking := _lacking(type(cell)):
+        raise TypeError(
+            f"{type(cell).__name__}: expected a cell in four functions ({', '.join(_FOUR)}), or with a __call__, got one "
+            f"without {', '.join(lacking)}. Write them as methods of the class."
+        )
+    hashable(cell)
+
+
+def hashable(cell: Any) -> None:
+    if hash_of(cell) is not None:
+        return
+    fields = dataclasses.fields(cell) if dataclasses.is_dataclass(cell) else ()
+    held = {field.name: getattr(cell, field.name) for field in fields}
+    what = [f" whose {name} is {describe(value)}" for name, value in held.items() if hash_of(value) is None]
+    raise TypeError(
+        f"{type(cell).__name__}: expected a hashable, frozen cell, got one{' and'.join(what) or ' without a hash'}. Make it a "
+        "dataclass(frozen=True) of plain values and tuples; arrays belong in its params."
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _lacking(kind: type) -> list[str]:
+    """Which of the four functions a class has not, if it has nothing in their place."""
+    base = rnn_cell(kind)
+    own = lambda name: getattr(kind, name) is not getattr(base, name)
+    return [] if base is None or own("__call__") or own("chunk") else [name for name in _FOUR if not own(name)]
 
 
 def cell_sequence(cells: Any, where: str) -> None:
@@ -77,6 +77,7 @@ def full_cell(cell: Any, where: str) -> None:
             f"{where}: expected a cell with init and initial_state, got {describe(cell)}. Write it as a jaxrnn.RNNCell; "
             "plain functions are for the runners only."
         )
+    hashable(cell)
 
 
 # ---- one step of a cell
@@ -110,27 +111,51 @@ def ids(cell: Any, inputs: Any) -> None:
         )
 
 
-def step(cell: Any, params: Any, inputs: Any, state: Any) -> None:
-    """What a cell of this package is called with."""
-    param_tree(cell, params, cell.check_inputs(inputs))
-    state_tree(cell, state, first_leaf(inputs).shape[0])
+def step(cell: Any, params: Any, inputs: Any, state: Any, key: Any = None) -> Any:
+    """What a `jaxrnn.RNNCell` is called with; the state as the cell has it. A class with a `__call__` of its own may read other
+    inputs and params than those that its `init` is made for."""
+    complete(cell)
+    is_pair = getattr(key, "_fields", None) == ("run", "step")
+    for part in () if key is None else key if is_pair else (key,):
+        prng_key(part)
+    if not own_call(type(cell)):
+        param_tree(cell, params, cell.check_inputs(inputs))
+    return as_state(cell, state, batch_of(inputs))
 
 
-@functools.lru_cache(maxsize=256)
-def _param_shapes(cell: Any, input_size: Any) -> dict[str, Shape]:
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
-    return {path: leaf.shape for path, leaf in by_path(params)}
+def input_size(cell: Any, inputs: Any) -> Any:
+    """The size that `init` is given for these inputs, of a cell inside another one, which need not be ours."""
+    if hasattr(cell, "check_inputs") and not own_call(type(cell)):
+        return cell.check_inputs(inputs)
+    is_array = hasattr(inputs, "shape") and jnp.issubdtype(inputs.dtype, jnp.inexact)
+    return inputs.shape[1] if is_array and inputs.ndim == 2 else ANY_SIZE
 
 
-@functools.lru_cache(maxsize=256)
-def _state_shapes(cell: Any, batch: int) -> tuple[Any, list]:
-    state = jax.eval_shape(lambda: cell.initial_state(batch))
-    return jax.tree.structure(state), [leaf.shape for leaf in jax.tree.leaves(state)]
+def own_call(kind: type) -> bool:
+    """Whether a class of cells has a `__call__` that its chunk knows nothing of: the runners call it as a plain function."""
+    return _depth(kind, "__call__") < _depth(kind, "chunk")
+
+
+def _depth(kind, name):
+    """How far back in its ancestry a class has what it calls by this name."""
+    return next((i for i, ancestor in enumerate(kind.__mro__) if name in vars(ancestor)), len(kind.__mro__))
+
+
+@remembered
+def _own_params(cell: Any, input_size: Any) -> tuple[Any, dict[str, Shape]] | None:
+    try:
+        params = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
+    except NotImplementedError:  # a class, or one inside it, that says nothing of its params
+        return None
+    return params, {path: leaf.shape for path, leaf in by_path(params)}
 
 
 def param_tree(cell: Any, params: Any, input_size: Any) -> None:
     """The params that `cell.init(key, input_size)` makes, leaf by leaf."""
-    want = _param_shapes(cell, input_size)
+    own = None if input_size is ANY_SIZE else _own_params(cell, input_size)
+    if own is None or just_like(params, own[0]):
+        return
+    want = own[1]
     got = {path: getattr(leaf, "shape", None) for path, leaf in by_path(params)}
     advice = f"Pass what cell.init(key, {input_size}) returns."
     missing, extra = sorted(want.keys() - got.keys()), sorted(got.keys() - want.keys())
@@ -143,26 +168,6 @@ def param_tree(cell: Any, params: Any, input_size: Any) -> None:
             raise ValueError(
                 f"{name_of(cell)}: expected params{path} of shape {shape} for inputs of size {input_size}, got shape "
                 f"{got[path]}. {advice}"
-            )
-
-
-def state_tree(cell: Any, state: Any, batch: int) -> None:
-    """The state that `cell.initial_state(batch)` makes."""
-    structure, shapes = _state_shapes(cell, batch)
-    if jax.tree.structure(state) != structure:
-        raise ValueError(
-            f"{name_of(cell)}: expected a state of the structure {structure}, got {jax.tree.structure(state)}. "
-            f"Build it like cell.initial_state({batch})."
-        )
-    for (path, leaf), shape in zip(by_path(state), shapes, strict=True):
-        if jnp.shape(leaf) != shape:
-            raise ValueError(
-                f"{name_of(cell)}: expected state{path} of shape {shape}, got shape {jnp.shape(leaf)}. "
-                f"Build it like cell.initial_state({batch})."
-            )
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-            raise TypeError(
-                f"{name_of(cell)}: expected state{path} to be floating, got {describe(leaf)}. Convert it to the run's dtype."
             )
 
 
@@ -181,30 +186,6 @@ def back_end(name: str, known: Iterable[str]) -> None:
         raise ValueError(f"back_end={name!r}: expected jax 0.12 or later, got {jax.__version__}. Use 'triton'.")
 
 
-def rows_of_state(cell: Any, state: Any, batch: int) -> None:
-    for path, leaf in by_path(state):
-        if not leaf.ndim or leaf.shape[0] != batch:
-            raise ValueError(
-                f"{name_of(cell)}: expected state{path} to have {batch} rows, as the inputs have, got {describe(leaf)}. "
-                "A kernel takes a batch apart into rows: use fused_chunk for a state with a part that belongs to none."
-            )
-
-
-def stable_state(cell: Any, state: Any, new: Any) -> None:
-    """A step gives back a state of the same structure, shapes and dtypes. For plain functions: ours see to it."""
-    if jax.tree.structure(new) != jax.tree.structure(state):
-        raise ValueError(
-            f"{name_of(cell)}: expected the new state to have the structure of the state, {jax.tree.structure(state)}, "
-            f"got {jax.tree.structure(new)}. A cell returns (output, new_state), in this order."
-        )
-    for (path, a), (_, b) in zip(by_path(state), by_path(new), strict=True):
-        if (a.shape, a.dtype) != (b.shape, b.dtype):
-            raise ValueError(
-                f"{name_of(cell)}: expected the new state{path} to be {describe(a)}, as the state, got {describe(b)}. "
-                "Cast it in the cell, or give an initial_state of the other dtype or shape."
-            )
-
-
 def same_shapes(cell: Any, inputs: Any, outputs: Any) -> None:
     """A sum of inputs and outputs needs both alike."""
     same = jax.tree.structure(inputs) == jax.tree.structure(outputs)
@@ -216,6 +197,16 @@ def same_shapes(cell: Any, inputs: Any, outputs: Any) -> None:
         raise ValueError(
             f"{name_of(cell)}: expected inputs like the inner cell's outputs, {sizes[1]}, got {sizes[0]}. Make the sizes "
             "equal or give a residual_fn(inputs, outputs)."
+        )
+
+
+def droppable(cell: Any, what: str, tree: Any) -> None:
+    """Something to drop elements of."""
+    leaves = jax.tree.leaves(tree)
+    if not any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves):
+        raise TypeError(
+            f"{name_of(cell)}: expected floating {what} to drop elements of, got {', '.join(map(describe, leaves)) or 'none'}. "
+            "Put the dropout inside: EmbeddingWrapper(DropoutWrapper(cell, ...), ...)."
         )
 
 

@@ -43,6 +43,12 @@ def budget(size: Any) -> None:
         raise ValueError(f"budget: expected at least 1 byte of device memory, got {size}.")
 
 
+def share(size: Any, parts: int) -> int:
+    """What each of the parts of a run may take of a budget."""
+    budget(size)
+    return max(size // parts, 1)
+
+
 def budget_too_small(size: int, needed: int, how: str) -> ValueError:
     return ValueError(
         f"budget: expected at least {needed} bytes, the least that this problem needs ({how}), got {size}. Give more, or "

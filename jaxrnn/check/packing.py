@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.core
 import numpy as np
 
 from jaxrnn.check.basics import at_least, by_path, describe
-from jaxrnn.check.runs import lengths
+from jaxrnn.check.runs import lengths, numbers
 
 
 def known_lengths(sequence_length: Any, time: Any) -> np.ndarray:
     """The lengths as int32 `[B]`, with values in [0, T]."""
-    if isinstance(sequence_length, jax.core.Tracer):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(sequence_length)):
         raise TypeError(
             "pack_sequences: expected lengths that are known, got a traced array: how many rows there are depends on them. "
             "Call it outside jit, where the batch is made; the Packing itself can be passed to a jitted function."
         )
-    if isinstance(time, bool) or not isinstance(time, (int, np.integer)) or time < 0:
-        raise TypeError(f"time: expected an int T, 0 or more, got {describe(time)}.")
-    vector = np.asarray(sequence_length)
+    if isinstance(time, bool) or not isinstance(time, (int, np.integer)):
+        raise TypeError(f"time: expected an int T, got {describe(time)}.")
+    if time < 0:
+        raise ValueError(f"time: expected 0 steps or more, got {time}.")
+    vector = numbers("sequence_length", sequence_length, "integers [B]")
     if vector.ndim != 1:
         raise ValueError(f"sequence_length must be a vector [B], got {describe(vector)}.")
-    return np.asarray(lengths(vector if vector.size else vector.astype(np.int32), len(vector), int(time)))
+    return np.asarray(lengths(vector, len(vector), int(time)))
 
 
 def packed_steps(lengths: np.ndarray, steps: Any) -> int:

@@ -8,9 +8,9 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
-from jaxrnn.check.basics import Shape, by_path, describe, name_of
-from jaxrnn.check.cells import state_tree
+from jaxrnn.check.basics import NO_NUMBERS, Shape, batch_of, by_path, describe
 
 
 def sequence(inputs: Any, time_axis: int) -> tuple[int, int]:
@@ -57,90 +57,73 @@ def same_steps(inputs: list) -> int:
     return batch_of(inputs[0])
 
 
-def batch_of(inputs: Any, what: str = "inputs") -> int:
-    """B, if all leaves of a step `[B, ...]` share it."""
-    leaves = by_path(inputs)
-    for path, leaf in leaves:
-        if leaf.ndim < 1:
-            raise ValueError(f"{what}{path}: expected a step [B, ...], got {describe(leaf)}. Add the batch axis.")
-        if leaf.shape[0] != leaves[0][1].shape[0]:
-            raise ValueError(
-                f"{what}{path}: expected the same batch size B in every leaf, {leaves[0][1].shape[0]}, got {describe(leaf)}."
-            )
-    if not leaves:
-        raise ValueError(f"{what}: expected at least one array [B, ...] a step, got none.")
-    return leaves[0][1].shape[0]
-
-
-def lengths(sequence_length: Any, batch: int, time: int) -> jax.Array | None:
+def lengths(sequence_length: Any, batch: Any, time: Any) -> jax.Array | None:
     """The lengths as int32 `[B]`, if they are an integer vector with values in [0, T] where these can be seen."""
     if sequence_length is None:
         return None
-    seen = not isinstance(sequence_length, jax.core.Tracer)  # under jit, jnp.asarray makes tracers of numbers too
-    values = np.asarray(sequence_length) if seen else sequence_length
-    sequence_length = jnp.asarray(sequence_length)
-    if not jnp.issubdtype(sequence_length.dtype, jnp.integer):
-        raise TypeError(
-            f"sequence_length: expected integers, got {describe(sequence_length)}. Convert it with .astype(jnp.int32)."
-        )
-    if sequence_length.shape != (batch,):
+    given = numbers("sequence_length", sequence_length, "integers [B]")
+    vector = jnp.asarray(given)
+    if not jnp.issubdtype(vector.dtype, jnp.integer) and vector.size:
+        raise TypeError(f"sequence_length: expected integers, got {describe(vector)}. Convert it with .astype(jnp.int32).")
+    if vector.shape != (batch,):
         raise ValueError(
-            f"sequence_length must be a vector [B] with one length a row: expected shape ({batch},), got "
-            f"{describe(sequence_length)}."
+            f"sequence_length must be a vector [B] with one length a row: expected shape ({batch},), got {describe(vector)}."
         )
-    if seen and batch and (values.min() < 0 or values.max() > time):
-        raise ValueError(
-            f"sequence_length: expected lengths in [0, T] = [0, {time}], got values from {values.min()} to "
-            f"{values.max()}. Clip them, or pad the inputs further. (Under jit they count as clipped.)"
-        )
-    return sequence_length.astype(jnp.int32)
+    if not isinstance(given, jax.core.Tracer) and vector.size:  # under jit, jnp.asarray makes tracers of numbers too
+        values = np.asarray(given)
+        if values.min() < 0 or (not is_symbolic_dim(time) and values.max() > time):
+            raise ValueError(
+                f"sequence_length: expected lengths in [0, T] = [0, {time}], got values from {values.min()} to "
+                f"{values.max()}. Clip them, or pad the inputs further. (Under jit they count as clipped.)"
+            )
+    return vector.astype(jnp.int32)
 
 
 def resets(flags: Any, shape: Shape, layout: str) -> jax.Array | None:
     """Booleans laid out as the inputs."""
     if flags is None:
         return None
-    flags = jnp.asarray(flags)
-    if flags.dtype != jnp.bool_:
+    flags = jnp.asarray(numbers("resets", flags, f"booleans {layout}"))
+    if flags.dtype != jnp.bool_ and flags.size:
         raise TypeError(
             f"resets: expected booleans, True where a sequence starts again, got {describe(flags)}. Convert with .astype(bool)."
         )
     if flags.shape != shape:
         raise ValueError(f"resets: expected {layout} = {list(shape)}, as the inputs, got {describe(flags)}.")
-    return flags
+    return flags.astype(bool)
 
 
-def prng_key(key: Any) -> None:
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if key.shape != (() if typed else (2,)) or not (typed or key.dtype == jnp.uint32):
-        raise TypeError(f"key: expected one PRNG key, got {describe(key)}. Make it with jax.random.key(seed).")
+def numbers(name: str, value: Any, expected: str) -> Any:
+    """One array, of numbers that may be in lists, traced or not; NumPy's where they can be seen."""
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        if isinstance(value, (dict, set, frozenset)):
+            raise TypeError("it has no order")
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+        array = jnp.asarray(value) if traced else np.asarray(value)
+        if array.dtype.kind in NO_NUMBERS:
+            raise TypeError("it holds other things than numbers")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(
+            f"{name}: expected an array of {expected}, got {describe(value)}. Pass an array, or a list of equally many numbers "
+            "a row."
+        ) from error
+    return array
 
 
-def initial_state(cell: Any, state: Any, batch: int) -> None:
-    """A given initial state: what the cell makes, or for a plain function any arrays `[B, ...]`."""
-    if hasattr(cell, "initial_state"):
-        state_tree(cell, state, batch)
-        return
-    for path, leaf in by_path(state):
-        if leaf.ndim and leaf.shape[0] != batch:
-            raise ValueError(f"initial_state{path}: expected [B, ...] with B = {batch}, got {describe(leaf)}.")
-
-
-def state_from_dtype(cell: Any) -> None:
-    if not hasattr(cell, "initial_state"):
-        raise ValueError(
-            f"{name_of(cell)}: expected an initial_state, got None. A cell without an initial_state method (a plain "
-            "function) needs it; give a pytree of arrays [B, ...]."
-        )
-
-
-def state_dtype(state: Any, dtype: Any) -> None:
-    for path, leaf in by_path(state):
-        if dtype is not None and jnp.issubdtype(leaf.dtype, jnp.inexact) and leaf.dtype != jnp.dtype(dtype):
-            raise ValueError(
-                f"initial_state{path}: expected dtype {jnp.dtype(dtype)}, as the argument dtype says, got {describe(leaf)}. "
-                "Give one of the two."
-            )
+def dtype(given: Any) -> str | None:
+    """A floating dtype by its name, as JAX has it: np.dtype("float64") == None, and what is compiled for one of them is not
+    for the other."""
+    if given is None:
+        return None
+    try:
+        kind = jax.dtypes.canonicalize_dtype(given)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"dtype: expected a floating dtype, got {describe(given)}. Pass one such as jnp.float32.") from error
+    if not jnp.issubdtype(kind, jnp.inexact):
+        raise TypeError(f"dtype: expected a floating dtype, got {kind}. It is the state's: pass one such as jnp.float32.")
+    return kind.name
 
 
 def truncation(k1: Any, k2: Any) -> tuple[int, int]:
@@ -168,10 +151,14 @@ def pieces(time: int, k1: int, streamed: bool) -> None:
         )
 
 
+def of_a_stream(given: Any, kind: type) -> Any:
+    if not isinstance(given, kind):
+        raise TypeError(f"stream: expected the {kind.__name__} that the call before returned, got {describe(given)}.")
+    return given
+
+
 def stream(given: Any, like: Any) -> Any:
     """The state of a stream that has the cell, the batch, k1 and k2 of `like`."""
-    if not isinstance(given, type(like)):
-        raise TypeError(f"stream: expected the {type(like).__name__} that the call before returned, got {describe(given)}.")
     if (given.resets is None) != (like.resets is None):
         had, has = ("no resets" if stream.resets is None else "resets" for stream in (given, like))
         raise ValueError(f"stream: expected {had}, as in the calls before, got {has}. Pass resets in every call or in none.")

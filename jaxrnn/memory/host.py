@@ -30,7 +30,7 @@ def to_device(tree: Any) -> Any:
 def _space(leaf: Any) -> Any:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return _HOST if leaf.sharding is not None and leaf.sharding.memory_kind == "pinned_host" else _DEVICE
-    return getattr(jax.typeof(leaf), "memory_space", _DEVICE) if hasattr(leaf, "dtype") else _DEVICE
+    return getattr(jax.typeof(leaf), "memory_space", _DEVICE) if isinstance(leaf, jax.Array) else _DEVICE
 
 
 def _move(tree, space):

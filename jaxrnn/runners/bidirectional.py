@@ -142,11 +142,14 @@ def _two_memories(memory):
     if isinstance(memory, (tuple, list)):
         check.pair(memory, "memory")
         return memory
-    return [max(memory // 2, 1) if check.is_budget(memory) else memory] * 2
+    return [check.share(memory, 2) if check.is_budget(memory) else memory] * 2
 
 
 def _two_keys(key):
-    return (None, None) if key is None else (fold_in(key, 0), fold_in(key, 1))
+    if key is None:
+        return None, None
+    check.prng_key(key)
+    return fold_in(key, 0), fold_in(key, 1)
 
 
 def _episode_ends(resets: jax.Array, axis: int) -> jax.Array:

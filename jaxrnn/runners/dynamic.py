@@ -51,7 +51,8 @@ def dynamic_rnn(
     Args:
       cell: a jaxrnn cell, or any function `cell(params, inputs, state) -> (output, new_state)`.
       params: the cell's params.
-      inputs: an array or a pytree of arrays `[B, T, ...]`, or `[T, B, ...]` if time_major. Inputs in the host's memory
+      inputs: an array or a pytree of arrays `[B, T, ...]`, or `[T, B, ...]` if time_major; for jaxrnn's cells floating
+        (integer ids need an `EmbeddingWrapper`, other integers a conversion; none is made here). Inputs in the host's memory
         (placed there by a sharding with memory_kind "pinned_host", or `jaxrnn.memory.to_host`) stay there: a block of the
         outermost loop at a time (one chunk, but under "recursive") is brought in, forward and backward, and the outputs, and
         the gradient, live there too. That needs time_major, and loops that come out even: a chunk_size that divides T.
@@ -59,8 +60,9 @@ def dynamic_rnn(
         padding holds, NaN too, reaches no value and no gradient. Chunks past the longest row are not run (but under
         "offload" they are), and on a CPU most rows that have ended are left out. Lengths out of [0, T] are an error where
         they can be seen and are clipped under jit.
-      initial_state: a pytree of arrays `[B, ...]`; None is the cell's own, zeros.
-      dtype: the initial state's dtype if none is given; None is the dtype of params and inputs.
+      initial_state: a pytree of arrays `[B, ...]`; None is the cell's own, zeros. Plain tuples and lists will do, `(c, h)`
+        for an `LSTMStateTuple`.
+      dtype: the initial state's floating dtype if none is given; None is the dtype of params and inputs.
       time_major: whether time is the first axis of inputs, resets and outputs. States are always `[B, ...]`.
       swap_memory: the same as `memory="offload"`, under TF1's name.
       memory: where the states that the backward pass needs live. It changes no value and no gradient.
@@ -95,6 +97,7 @@ def dynamic_rnn(
       >>> outputs.shape, state.h.shape
       ((4, 7, 5), (4, 5))
     """
+    swap_memory = check.flag("swap_memory", swap_memory)
     check.memory(memory, swap_memory, MODES, (Mode, Plan))
     check.chunk_size(chunk_size)
     problem = problem_of(

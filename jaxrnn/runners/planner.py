@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxrnn import check
 from jaxrnn.memory.host import on_host
@@ -101,11 +100,18 @@ def memory_plans(
 
 def _plans(cell, params, inputs, loss, input_gradient, options):
     """The plans for a problem given as arrays or shapes, checked as `dynamic_rnn` checks it."""
+    check.is_cell(cell, "plan_memory")
+    input_gradient = check.flag("input_gradient", input_gradient)
     check.options(options, (*_ARRAYS, *_VALUES, "chunk_size"))
     check.chunk_size(options.get("chunk_size"))
     values = {name: options[name] for name in _VALUES if name in options}
     arrays = {"params": params, "inputs": inputs, **{name: options[name] for name in _ARRAYS if name in options}}
-    arrays = {name: shapes(jnp.asarray(tree) if _is_list(name, tree) else tree) for name, tree in arrays.items()}
+    for name, what in (("sequence_length", "integers [B]"), ("resets", "booleans [B, T]")):
+        if arrays.get(name) is not None and not isinstance(arrays[name], jax.ShapeDtypeStruct):
+            arrays[name] = check.numbers(name, arrays[name], what)
+    if arrays.get("key") is not None:
+        check.prng_key(arrays["key"])
+    arrays = {name: shapes(check.shaped(tree, name)) for name, tree in arrays.items()}
     problem = jax.eval_shape(lambda arrays: problem_of("dynamic_rnn", cell, **arrays, **values), arrays)
     placed = {name: arrays[name] for name in ("params", "inputs")}
     problem = dataclasses.replace(problem, **placed, streamed=on_host(inputs))
@@ -115,8 +121,3 @@ def _plans(cell, params, inputs, loss, input_gradient, options):
 
 _ARRAYS = ("sequence_length", "initial_state", "resets", "key")
 _VALUES = ("dtype", "time_major", "reverse")
-
-
-def _is_list(name, tree):
-    """Whether a list of numbers stands for one array."""
-    return name in ("sequence_length", "resets") and isinstance(tree, (list, tuple))

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxrnn import check
 from jaxrnn.memory.host import on_host
@@ -26,7 +25,7 @@ class Problem:
     resets: Any
     key: Any
     cell: Any = dataclasses.field(default=None, metadata=_STATIC)
-    dtype: Any = dataclasses.field(default=None, metadata=_STATIC)
+    dtype: str | None = dataclasses.field(default=None, metadata=_STATIC)
     time_major: bool = dataclasses.field(default=False, metadata=_STATIC)
     reverse: bool = dataclasses.field(default=False, metadata=_STATIC)
     streamed: bool = dataclasses.field(default=False, metadata=_STATIC)  # inputs and outputs live in the host's memory
@@ -54,6 +53,9 @@ def problem_of(
 ) -> Problem:
     """The arguments of a run, checked as far as they can be without the cell's help."""
     check.is_cell(cell, runner)
+    time_major, reverse = check.flag("time_major", time_major), check.flag("reverse", reverse)
+    if key is not None:
+        check.prng_key(key)
     inputs = check.arrays(inputs, "inputs")
     time, batch = check.sequence(inputs, 0 if time_major else 1)
     layout, shape = ("[T, B]", (time, batch)) if time_major else ("[B, T]", (batch, time))
@@ -64,15 +66,16 @@ def problem_of(
         sequence_length=on_host(sequence_length),
         resets=on_host(resets),
     )
+    arrays = lambda tree: check.arrays(tree, "initial_state")
     return Problem(
         params=check.arrays(params, "params"),
         inputs=inputs,
         sequence_length=check.lengths(sequence_length, batch, time),
-        initial_state=None if initial_state is None else check.arrays(initial_state, "initial_state"),
+        initial_state=None if initial_state is None else check.as_state(cell, arrays(initial_state), batch),
         resets=check.resets(resets, shape, layout),
         key=key,
         cell=cell,
-        dtype=None if dtype is None else jnp.dtype(dtype),
+        dtype=check.dtype(dtype),
         time_major=time_major,
         reverse=reverse,
         streamed=on_host(inputs),

@@ -44,9 +44,10 @@ def raw_rnn(
             emits[t], state = emit, new
             finished = finished | ended
 
-    A row that says at `t + 1` that it has finished still emits what it emitted at that call. In finished rows the cell is called
-    with a row's first inputs and state again, whatever loop_fn gives, so that nothing there is without a derivative. Everything is differentiated, in
-    forward and reverse mode, with respect to params and whatever else loop_fn reads, and goes through `jax.vmap`.
+    A row that says at `t + 1` that it has finished still emits what it emitted at that call. In finished rows the cell is
+    called with a row's first inputs and state again, whatever loop_fn gives: 0 * inf in its derivative would reach the params.
+    Everything is differentiated, in forward and reverse mode, with respect to params and whatever else loop_fn reads, and goes
+    through `jax.vmap`.
 
     Args:
       cell: a jaxrnn cell, or any function `cell(params, inputs, state) -> (output, new_state)`.
@@ -89,6 +90,7 @@ def raw_rnn(
     check.automatic_axes("raw_rnn")
     check.loop_fn(loop_fn)
     check.max_steps(max_steps)
+    swap_memory = check.flag("swap_memory", swap_memory)
     check.mode(memory, MODES, (Mode,))
     check.memory(memory, swap_memory, MODES, (Mode,))
     check.chunk_size(chunk_size)
@@ -112,7 +114,7 @@ def _run(params, key, *, cell, loop_fn, max_steps, mode, chunk_size):
         x, s = fill_padding(~finished, FirstStep(inputs, state), first)
         output, new = call_cell(cell, params, x, s, None if key is None else step_key(key, t))
         ended, inputs, new, emit, more = _arrays(loop_fn(t + 1, output, new, loop_state))
-        loop_state = loop_state if more is None else more
+        new, loop_state = check.like(state, new), loop_state if more is None else more
         check.later_call(carry, (ended, inputs, new, loop_state), emit)
         return (finished | ended, inputs, select_rows(~finished, new, state), loop_state), zero_padding(~finished, emit)
 
@@ -138,8 +140,7 @@ def _start(cell: Any, loop_fn: Callable) -> tuple[tuple, int]:
     finished, inputs, state, _, loop_state = _arrays(loop_fn(jnp.int32(0), None, None, None))
     batch = check.batch_of(inputs, "next_input")
     check.finished(finished, batch)
-    check.initial_state(cell, state, batch)
-    return (finished, inputs, state, loop_state), batch
+    return (finished, inputs, check.as_state(cell, state, batch), loop_state), batch
 
 
 def _arrays(result: Any) -> list[Any]:

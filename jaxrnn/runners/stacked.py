@@ -68,10 +68,12 @@ def stack_bidirectional_dynamic_rnn(
       ((4, 6, 7), (4, 4), (4, 3))
     """
     check.layers(cells_fw=cells_fw, cells_bw=cells_bw, params=params, **_given(initial_states_fw, initial_states_bw))
+    if key is not None:
+        check.prng_key(key)
     count = len(cells_fw)
     none = [None] * count
     layers = zip(cells_fw, cells_bw, params, initial_states_fw or none, initial_states_bw or none, strict=True)
-    memory = max(memory // count, 1) if check.is_budget(memory) else memory
+    memory = check.share(memory, count) if check.is_budget(memory) else memory
     states = []
     for i, (cell_fw, cell_bw, layer_params, state_fw, state_bw) in enumerate(layers):
         both, ends = bidirectional_dynamic_rnn(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import check
+from jaxrnn.chunk import fused_throughout
 from jaxrnn.keys import StepKey, call_cell
 
 Struct = jax.ShapeDtypeStruct
@@ -21,20 +22,20 @@ def first_state(cell: Any, params: Any, one_step: Any, initial_state: Any, dtype
       one_step: the inputs of one step, as shapes `[B, ...]`.
       initial_state: what the caller gave, or None for the cell's own in `dtype`, or else in the dtype that the params and
         the inputs have together.
-      dtype: see above.
+      dtype: its name; see above.
       key: one step's keys, as shapes.
     """
     batch = check.batch_of(one_step)
     if initial_state is None:
         check.state_from_dtype(cell)
-        state = cell.initial_state(batch, dtype or _common_dtype(params, one_step))
+        dtype = _common_dtype(params, one_step) if dtype is None else jnp.dtype(dtype)
+        state = strong(check.arrays(cell.initial_state(batch, dtype), "initial_state"))
     else:
-        state = strong(check.arrays(initial_state, "initial_state"))
-        check.initial_state(cell, state, batch)
+        state = strong(check.as_state(cell, check.arrays(initial_state, "initial_state"), batch))
         check.state_dtype(state, dtype)
     if hasattr(cell, "check_inputs"):
-        check.step(cell, params, one_step, state)
-    else:
+        check.step(cell, params, one_step, state, key)
+    if not fused_throughout(cell):
         new = jax.eval_shape(lambda *args: call_cell(cell, *args)[1], params, one_step, state, key)
         check.stable_state(cell, state, new)
     return state
@@ -52,4 +53,5 @@ def _common_dtype(*trees: Any) -> Any:
 
 def strong(tree: Any) -> Any:
     """Python numbers make arrays of a weak dtype, which a carry cannot have."""
-    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)
+    is_weak = lambda leaf: getattr(leaf, "weak_type", False)  # a key says nothing of it
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype) if is_weak(leaf) else leaf, tree)

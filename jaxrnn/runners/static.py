@@ -61,17 +61,19 @@ def static_rnn(
     """
     check.is_cell(cell, "static_rnn")
     check.step_list(inputs)
+    reverse = check.flag("reverse", reverse)
+    if key is not None:
+        check.prng_key(key)
     check.on_device(inputs=on_host(inputs), params=on_host(params), initial_state=on_host(initial_state))
     inputs = [check.arrays(x, f"inputs[{t}]") for t, x in enumerate(inputs)]
     sequence_length = check.lengths(sequence_length, check.same_steps(inputs), len(inputs))
+    initial_state = check.arrays(initial_state, "initial_state")
     run = jit_by_value(_run, cell, static=("cell", "dtype", "reverse"))
     arrays = check.arrays(params, "params"), inputs, sequence_length, initial_state, key
-    return run(*arrays, cell=cell, dtype=dtype, reverse=reverse)
+    return run(*arrays, cell=cell, dtype=check.dtype(dtype), reverse=reverse)
 
 
 def _run(params, inputs, sequence_length, initial_state, key, *, cell, dtype, reverse):
-    if key is not None:
-        check.prng_key(key)
     one_step = jax.eval_shape(lambda x: x, inputs[0])
     state = first_state(cell, params, one_step, initial_state, dtype, key_struct(key))
     first = first_step(_at_first(inputs, sequence_length, reverse), state, sequence_length, None)

@@ -120,14 +120,13 @@ def truncated_rnn(
         resets=resets,
         key=key,
     )
+    stream = None if stream is None else check.arrays(check.of_a_stream(stream, StreamState), "stream")
     check.pieces(piece.time_and_batch[0], k1, piece.streamed)
     run = jit_by_value(_run, cell, static=("k1", "k2", "mode", "chunk_size"))
     return run(piece, stream, k1=k1, k2=k2, mode=proven(resolve(memory)), chunk_size=chunk_size)
 
 
 def _run(piece, stream, k1, k2, mode, chunk_size):
-    if piece.key is not None:
-        check.prng_key(piece.key)
     rows = no_rows(piece)
     piece = spread_alike(piece, rows)
     swap = (lambda tree: tree) if piece.time_major else swap_batch_and_time

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from jax import lax
 
 from jaxrnn import check
 from jaxrnn.chunk import own_chunk
-from jaxrnn.jit import value_of
+from jaxrnn.jit import remembered, value_of
 from jaxrnn.memory.blocks import blocks, default_chunk_size
 from jaxrnn.memory.host import on_host, to_device, to_host
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode, recursive, resolve
@@ -97,14 +96,15 @@ def _extra_forwards(cell: Any, mode: Mode) -> int:
 def _bytes(problem: Problem, mode: Mode, chunk_size: int, loss: Any, input_gradient: bool) -> tuple[int, int]:
     """Temporary bytes of a training step, on the device and on the host."""
     leaves, treedef = jax.tree.flatten(shapes(problem))
-    count = _counted_before if value_of((problem.cell, loss)) is not None else _count
-    return count(tuple(leaves), treedef, mode, chunk_size, loss, input_gradient)
+    return _count((problem.cell, loss), tuple(leaves), treedef, mode, chunk_size, input_gradient)
 
 
-def _count(shapes, treedef, mode, chunk_size, loss, input_gradient):
+@remembered
+def _count(cell_and_loss, shapes, treedef, mode, chunk_size, input_gradient):
     """What the compiler says, which is exact, and known in a fraction of a second whatever T is; nothing is allocated."""
     problem = jax.tree.unflatten(treedef, shapes)
     rest, restdef = jax.tree.flatten(dataclasses.replace(problem, params=None, inputs=None))
+    _, loss = cell_and_loss
     read = loss if callable(loss) else {"outputs": _all_outputs, "state": _last_state}[loss]
 
     def step(params, inputs, rest):
@@ -119,9 +119,6 @@ def _count(shapes, treedef, mode, chunk_size, loss, input_gradient):
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     analysis: Any = jax.jit(step).lower(problem.params, problem.inputs, rest).compile(options).memory_analysis()
     return analysis.temp_size_in_bytes, analysis.host_temp_size_in_bytes
-
-
-_counted_before = functools.lru_cache(maxsize=1024)(_count)
 
 
 def _all_outputs(outputs, state):
