@@ -266,7 +266,7 @@ class Draw:
 
     def shape(self) -> tuple:
         """The axes behind the rows. The usual shape comes often, so that z and r can be added."""
-        if self.aims and self.chance(0.6):
+        if self.aims and self.chance(0.75):
             return self.pick(self.aims)
         kind = self.weighted({"usual": 6, "wide": 3, "two": 0.7, "none": 0.4})
         width = int(self.rng.integers(1, 5))
@@ -376,11 +376,12 @@ class Draw:
     def leaf(self, sources: list, more: dict) -> tuple:
         """`(expr, type)` of a leaf of z, r or g; `more` has weights of the kinds."""
         shape, has_rows = self.shape(), any(kind[0] == "rows" for _, kind in sources)
+        more = {**more, "again": more.get("again", 0) * bool(self.added)}
         kind = self.weighted(more if has_rows else {"unread": 1})
         if kind == "unread":
             return self.unread(sources, shape)
         if kind == "again":
-            return self.pick(self.added or sources)
+            return self.pick(self.added)
         if kind == "itself":
             return self.pick([each for each in sources if each[1][0] == "rows" or self.chance(0.3)] or sources)
         if kind == "mask":
@@ -403,11 +404,13 @@ class Draw:
         first = [(expr, kind[1]) for expr, kind in sources if expr[0] == "z" and kind[0] == "rows"]
         if not first:
             return self.pick(sources)
-        z, shape = self.pick(first)
+        of_r = [kind for expr, kind in sources if expr[0] == "r"]
+        matched = [each for each in first if ("rows", each[1]) in of_r]
+        z, shape = self.pick(matched or first)
         alike = [expr for expr, kind in sources if expr[0] == "r" and kind == ("rows", shape)]
         r = self.pick(alike) if alike else self.source(sources, shape)
-        added = self.pick(["+", "+", "+", "+", "jit(+)", "jit(mix)", "*", "-"]), z, r
-        self.added += [(each, ("rows", shape)) for each in (z, r, added)]
+        added = self.pick(["+"] * 7 + ["jit(+)", "jit(mix)", "*", "-"]), z, r
+        self.added += [(each, ("rows", shape)) for each in (z, z, r, r, added)]
         if shape and shape[-1] % 2 == 0 and self.chance(0.3):
             return ("part", added, int(self.rng.integers(2))), ("rows", (*shape[:-1], shape[-1] // 2))
         return self.pick([added, (self.pick(UNARY), added), (self.pick(BOUNDED), added)]), ("rows", shape)
@@ -457,11 +460,30 @@ class Draw:
         return self.rows(sources, shape, 2), ("rows", shape)
 
 
-COUNTS = {0: 1, 1: 5, 2: 4, 3: 1.5}
-OF_ONE = {"product": 6, "biased": 2, "itself": 1.5, "unread": 1, "broadcast": 0.7, "constant": 0.5, "stop": 0.4, "rows": 2,
-          "mask": 0.15}  # fmt: skip
-OF_GATES = {"sum": 8, "again": 2, "rows": 3, "itself": 3, "product": 1, "unread": 0.8, "broadcast": 0.3, "constant": 0.5, "stop": 0.4,
-            "mask": 0.3}  # fmt: skip
+COUNTS = {0: 0.6, 1: 5, 2: 4, 3: 1.5}
+OF_ONE = {
+    "product": 6,
+    "biased": 2,
+    "itself": 1.5,
+    "unread": 0.8,
+    "broadcast": 0.7,
+    "constant": 0.5,
+    "stop": 0.4,
+    "rows": 2,
+    "mask": 0.15,
+}
+OF_GATES = {
+    "sum": 9,
+    "again": 9,
+    "rows": 3,
+    "itself": 2,
+    "product": 1,
+    "unread": 0.7,
+    "broadcast": 0.3,
+    "constant": 0.5,
+    "stop": 0.4,
+    "mask": 0.3,
+}
 
 
 def numbered(name: str, tree: Tree) -> list:
@@ -494,7 +516,7 @@ def _draw_cell(draw: Draw, seed: int, inputs: Tree | None, plain_output: bool) -
     draw.aims = [shape for kind, shape in z.types if kind == "rows"]
     r = draw.leaves(of_state, OF_ONE, COUNTS)
     draw.aims = []
-    g = draw.leaves(numbered("z", z) + numbered("r", r) + of_state, OF_GATES, {0: 0.5, 1: 5, 2: 4, 3: 2})
+    g = draw.leaves(numbered("z", z) + numbered("r", r) + of_state, OF_GATES, {0: 0.4, 1: 4, 2: 5, 3: 3})
     sources = numbered("g", g) + of_state
     if not any(kind[0] == "rows" for _, kind in sources):
         return None  # nothing says how many rows there are

@@ -317,7 +317,7 @@ def draw_case(seed: int, kind: str = "cell") -> Case:
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     cell, inputs = _draw_cell_of(kind, rng, seed)
     draw = Draw(rng, True)
-    batch, time = int(rng.integers(1, 6)), int(rng.integers(1, 8))
+    batch, time = int(rng.integers(1, 6)), int(rng.integers(1, 8, 2).max())
     point = _draw_point(rng, cell, inputs, batch, time)
     rowless = any(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(point[2]))
     lengths = None if rowless else _draw_lengths(draw, batch, time)
