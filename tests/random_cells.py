@@ -7,6 +7,7 @@ An expression is a tuple `(op, *arguments)`. Its type is `(kind, shape)`:
 
     rows    an array [B, *shape]; a row depends on the same row of inputs and state alone
     mask    booleans [B, *shape]
+    ids     integers [B] below `IDS`
     raw     an array of this very shape, which belongs to no row: a parameter, a constant
 """
 
@@ -21,6 +22,8 @@ import numpy as np
 from jax import lax
 
 import jaxrnn
+
+IDS = 3
 
 # ---- operations
 
@@ -67,6 +70,9 @@ OPS = {
     "loop": (_loop, "loop({})"),
     "remat": (jax.checkpoint(lambda a: jnp.sin(a) * a), "checkpoint(sin * id)({})"),
     "halves": (lambda a: jnp.where(a > 0.1, a, 0.3 * a), "where_positive({})"),
+    "softmax": (jax.nn.softmax, "softmax({})"),
+    "sort": (lambda a: jnp.sort(a, -1), "sort({})"),
+    "row_of": (lambda table, ids: jnp.asarray(table)[ids], "{}[{}]"),
     "positive": (lambda a: a > 0.1, "({} > 0.1)"),
     "sum": (lambda a: a.sum(1), "{}.sum(1)"),
     "two": (lambda a: jnp.stack([a, 0.5 * a], 1), "two({})"),
@@ -164,7 +170,8 @@ class Tree:
     def zeros(self, rows: int, dtype: Any) -> Any:
         """Arrays for an argument of `rows` rows."""
         shapes = [shape if kind == "raw" else (rows, *shape) for kind, shape in self.types]
-        return build(self.structure, [jnp.zeros(shape, dtype) for shape in shapes])
+        dtypes = [jnp.int32 if kind == "ids" else dtype for kind, _ in self.types]
+        return build(self.structure, list(map(jnp.zeros, shapes, dtypes)))
 
     def sizes(self) -> Any:
         return build(self.structure, [shape[-1] if shape else 1 for _, shape in self.types])
@@ -369,7 +376,7 @@ class Draw:
 
     def unread(self, sources: list, shape: tuple) -> tuple:
         """`(expr, type)` of what depends on none of the arguments: a parameter, a constant, of any shape."""
-        shape = self.pick([shape, (), (3,), (2, 3), (shape[-1] if shape else 2, 2), (2, 1, 2)])
+        shape = self.pick([shape, (), (3,), (2, 3), (*self.usual, 2), self.usual * 2, (2, 1, 2)])
         expr = self.raw(shape, sources)
         return (self.pick(["tanh", "sin", "half"]), expr) if self.chance(0.25) else expr, ("raw", shape)
 
@@ -390,6 +397,9 @@ class Draw:
             return ("stop", self.rows(sources, shape, 1)), ("rows", shape)
         if kind == "sum":
             return self.of_sum(sources)
+        ids = [expr for expr, kind in sources if kind[0] == "ids"]
+        if ids and shape and self.chance(0.5):
+            return ("row_of", self.raw((IDS, *shape), sources), self.pick(ids)), ("rows", shape)
         make = {
             "product": lambda: self.product(sources, shape),
             "biased": lambda: ("+", self.product(sources, shape), ("broadcast", self.raw(shape, sources), shape)),
@@ -503,7 +513,10 @@ def _draw_cell(draw: Draw, seed: int, inputs: Tree | None, plain_output: bool) -
     rows = lambda count: tuple(("rows", draw.shape()) for _ in range(count))
     if inputs is None:
         count = draw.weighted({1: 7, 2: 2, 3: 1})
-        inputs = Tree(draw.structure(count), rows(count))
+        types = rows(count)
+        if count > 1 and draw.chance(0.15):
+            types = (*types[:-1], ("ids", ()))
+        inputs = Tree(draw.structure(count), types)
     count = draw.weighted({0: 0.5, 1: 5, 2: 3, 3: 1.5})
     types = rows(count)
     if types and draw.chance(0.02):
