@@ -419,7 +419,7 @@ class Draw:
         z, shape = self.pick(matched or first)
         alike = [expr for expr, kind in sources if expr[0] == "r" and kind == ("rows", shape)]
         r = self.pick(alike) if alike else self.source(sources, shape)
-        added = self.pick(["+"] * 7 + ["jit(+)", "jit(mix)", "*", "-"]), z, r
+        added = self.pick(["+"] * 6 + ["jit(+)", "jit(mix)", "*", "-", "-"]), z, r
         self.added += [(each, ("rows", shape)) for each in (z, z, r, r, added)]
         if shape and shape[-1] % 2 == 0 and self.chance(0.3):
             return ("part", added, int(self.rng.integers(2))), ("rows", (*shape[:-1], shape[-1] // 2))
