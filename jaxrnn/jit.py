@@ -54,7 +54,9 @@ def remembered(function: Callable) -> Callable:
 
     def look_up(cell, *args):
         value = value_of(cell)
-        return function(cell, *args) if value is None else kept(_Keyed(value, cell), jax.config.jax_enable_x64, *args)
+        if value is None or not all(isinstance(arg, Hashable) for arg in args):
+            return function(cell, *args)
+        return kept(_Keyed(value, cell), jax.config.jax_enable_x64, *args)
 
     return look_up
 

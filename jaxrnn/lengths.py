@@ -185,16 +185,20 @@ def first_step(inputs: Any, start: State, lengths: jax.Array | None, resets: jax
 def at_first(tree: Any, lengths: jax.Array | None, axis: int, reverse: bool) -> Any:
     """What each row of a sequence, with time along `axis`, has at the first step that is run, leaves `[B, ...]`."""
 
+    if lengths is None:
+        return None
+    last_step = lengths - 1
+
     def first(leaf):
         if leaf.shape[axis] == 0:
             return jnp.zeros((*leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype)
         if not reverse:
             return lax.index_in_dim(leaf, 0, axis, keepdims=False)
-        last = jnp.clip(lengths - 1, 0, leaf.shape[axis] - 1)
+        last = jnp.clip(last_step, 0, leaf.shape[axis] - 1)
         at = lambda row, t: lax.dynamic_index_in_dim(row, t, keepdims=False)
         return jax.vmap(at, (1 - axis, 0))(leaf, last)
 
-    return None if lengths is None else jax.tree.map(first, tree)
+    return jax.tree.map(first, tree)
 
 
 def _borrowed(tree: Any, lengths: jax.Array, default: Callable | None) -> Any:

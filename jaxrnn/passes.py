@@ -107,7 +107,7 @@ class Backward:
 
     def first_carry(self, ct_state: Any) -> tuple[Any, Any]:
         """The cotangents of the state, and of the one that resets go back to; None without these."""
-        ct_start = None if self.reads.resets is None else jax.tree.map(jnp.zeros_like, self.reads.first.state)
+        ct_start = None if self.reads.resets is None else jax.tree.map(jnp.zeros_like, self.reads.state)
         return self.run.sequence.in_order(self.run.sequence.cut_rows(ct_state)), ct_start
 
     def begin(self, chunk: Chunk, carry: tuple) -> tuple[tuple, Callable]:

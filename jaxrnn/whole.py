@@ -170,9 +170,10 @@ def _backward(
     body = functools.partial(_one_chunk, passes, backward=True)
     (ct_params, ct_inputs), carries = run.sequence.loop(body, carry, ends, backward=True)
     ct_state = joined(parts, [ct_state for ct_state, _ in carries])
-    if reads.resets is None:
-        return ct_params, ct_inputs, ct_state, reads.first  # which has no cotangent
-    return ct_params, ct_inputs, ct_state, reads.first._replace(state=joined(parts, [ct_start for _, ct_start in carries]))
+    ct_first: Any = reads.first  # which has no cotangent but by the resets
+    if reads.resets is not None:
+        ct_first = ct_first._replace(state=joined(parts, [ct_start for _, ct_start in carries]))
+    return ct_params, ct_inputs, ct_state, ct_first
 
 
 def _one_chunk(passes: list, chunk: Chunk, carry: tuple[Any, list], backward: bool = False) -> tuple[Any, list]:

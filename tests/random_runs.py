@@ -129,7 +129,10 @@ def _as_structure(tree: Any) -> Any:
 
 
 def _input_size(inputs: Tree) -> Any:
-    return inputs.types[0][1][0] if inputs.is_plain else None
+    """D, or one for each array; None for ids."""
+    leaves = jax.tree.leaves(zeros := inputs.zeros(1, np.float32))
+    ids = not all(_is_floating(leaf) and leaf.ndim == 2 for leaf in leaves)
+    return None if ids else jax.tree.map(lambda leaf: leaf.shape[1], zeros)
 
 
 # ---- the loop by hand
@@ -399,7 +402,7 @@ def _draw_cell_of(kind, rng, seed):
 def _draw_point(rng, cell, inputs, batch, time):
     """`(params, inputs [B, T, ...], initial state)`."""
     size = _input_size(inputs)
-    params, state = jax.eval_shape(lambda: (cell.init(jax.random.key(0), size), cell.initial_state(batch)))
+    params, state = jax.eval_shape(lambda: (cell.init(jax.random.key(0), size, jnp.float64), cell.initial_state(batch)))
     params, state = jax.tree.map(lambda leaf: np.asarray(rng.uniform(-0.8, 0.8, leaf.shape)), (params, state))
 
     def of_leaf(leaf):

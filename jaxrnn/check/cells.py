@@ -144,7 +144,8 @@ def _depth(kind, name):
 @remembered
 def _own_params(cell: Any, input_size: Any) -> tuple[Any, dict[str, Shape]] | None:
     try:
-        params = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
+        with jax.numpy_dtype_promotion("standard"):  # an `init` that traces a step may mix dtypes, and shapes alone count
+            params = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
     except NotImplementedError:  # a class, or one inside it, that says nothing of its params
         return None
     return params, {path: leaf.shape for path, leaf in by_path(params)}

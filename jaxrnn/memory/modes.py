@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -95,11 +94,15 @@ def named(tree: Any, name: str) -> Any:
     return jax.tree.map(lambda leaf: _named(leaf, name), tree)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _named(leaf: jax.Array, name: str) -> jax.Array:
-    return leaf  # without a name: JAX cannot transpose one, and nothing is kept where nothing is differentiated
+def _unnamed(leaf, name):
+    return leaf
+
+
+# Where nothing is differentiated nothing is kept, and there is no name: JAX cannot transpose one.
+_named: Any = jax.custom_jvp(_unnamed, nondiff_argnums=(1,))
 
 
 @_named.defjvp
 def _named_jvp(name, primals, tangents):
-    return checkpoint_name(*primals, name), *tangents
+    (leaf,), (tangent,) = primals, tangents
+    return checkpoint_name(leaf, name), tangent

@@ -65,17 +65,17 @@ def _run_in_place(problem, state, mode, chunk_size):
     )
     inputs = fill(swap(problem.inputs)) if turn else problem.inputs
     outputs, state = run_chunk(problem.cell, problem.params, inputs, state, steps)
-    padded_too = lengths is None or is_fused(problem.cell)
-    return swap(outputs if padded_too else zero_padding(valid_steps(lengths)(times), outputs)), state
+    valid = None if is_fused(problem.cell) else valid_steps(lengths)
+    return swap(outputs if valid is None else zero_padding(valid(times), outputs)), state
 
 
 def _filled(lengths, reverse, tree):
     """`[T, B, ...]` with what each row has first in its padding. A copy in another layout is made so: it holds no NaN then."""
-    if lengths is None:
+    valid, first = valid_steps(lengths), first_step(at_first(tree, lengths, 0, reverse), (), lengths, None)
+    if valid is None or first is None:
         return tree
     times = jnp.arange(jax.tree.leaves(tree)[0].shape[0], dtype=jnp.int32)
-    first = first_step(at_first(tree, lengths, 0, reverse), (), lengths, None)
-    return fill_padding(valid_steps(lengths)(times), tree, first.inputs)
+    return fill_padding(valid(times), tree, first.inputs)
 
 
 def _scan(problem, state, mode, chunk_size, rows):
