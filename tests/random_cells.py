@@ -388,7 +388,8 @@ class Draw:
         if kind == "unread":
             return self.unread(sources, shape)
         if kind == "again":
-            return self.pick(self.added)
+            expr, kind = self.pick(self.added)
+            return (self.pick(UNARY), expr) if self.chance(0.4) else expr, kind
         if kind == "itself":
             return self.pick([each for each in sources if each[1][0] == "rows" or self.chance(0.3)] or sources)
         if kind == "mask":
