@@ -394,7 +394,7 @@ def _draw_cell_of(kind, rng, seed):
         while True:
             with contextlib.suppress(TypeError, ValueError):  # `init` is not told a size from which it could trace a step
                 cell, inputs = draw_stack(rng, seed)
-                jax.eval_shape(lambda: cell.init(jax.random.key(0), _input_size(inputs), jnp.float64))  # noqa: B023
+                jax.eval_shape(lambda: cell.init(jax.random.key(0), _input_size(inputs), jnp.float64))
                 if not isinstance(cell, RandomCell) and getattr(cell, "inner_cells", ()):
                     return cell, inputs
     cell = draw_cell(rng, seed)

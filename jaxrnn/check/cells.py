@@ -144,9 +144,12 @@ def _depth(kind, name):
 @remembered
 def _own_params(cell: Any, input_size: Any) -> tuple[Any, dict[str, Shape]] | None:
     try:
-        with jax.numpy_dtype_promotion("standard"):  # an `init` that traces a step may mix dtypes, and shapes alone count
-            params = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
-    except NotImplementedError:  # a class, or one inside it, that says nothing of its params
+        params = jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
+    except (
+        NotImplementedError,
+        TypeError,
+        ValueError,
+    ):  # none, or one that asks for more than a size: the step itself will tell
         return None
     return params, {path: leaf.shape for path, leaf in by_path(params)}
 
