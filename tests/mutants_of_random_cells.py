@@ -18,21 +18,22 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 # name: (file, old, new)
-IS_SUM, IS_MUL, IS_SUB = 'name == "add"', 'name in ("add", "mul")', 'name in ("add", "sub")'
 MUTANTS = {
     "a mask one step late": ("lengths.py", "time[:, None] < lengths[None]", "time[:, None] < lengths[None] + 1"),
     "padding changes the state": ("lengths.py", "select_rows(step.valid, new, old)", "new"),
-    "resets in the padding": ("lengths.py", "resets if self.valid is None else resets & self.valid", "resets"),
+    "padding starts again": ("chunk.py", "leave(step, state, new), output", "leave(step, start, new), output"),
+    "no resets beside lengths": ("lengths.py", "else resets | padded", "else padded"),
     "a reset's cotangent dropped": ("derivative.py", "add_tangents(ct_start, more)", "ct_start"),
     "the gates' weights dropped": ("derivative.py", 'dstate), taps["gates"])', "dstate), None)"),
     "the combination's weights dropped": ("derivative.py", '(doutput, dnew), taps["combine"])', "(doutput, dnew), None)"),
-    "a product taken for a sum": ("traced.py", IS_SUM, IS_MUL),
-    "a difference taken for a sum": ("traced.py", IS_SUM, IS_SUB),
-    "a sum of one of two uses": ("traced.py", "len(adding) == 1 and adding == users(y)", "adding[:1] == users(y)[:1] != []"),
-    "residuals shared by shape": ("kept.py", "new.index(position[id(leaf)])", "[leaves[k].shape for k in new].index(leaf.shape)"),
+    "a product taken for a sum": ("traced.py", 'name == "add"', 'name in ("add", "mul")'),
+    "a difference taken for a sum": ("traced.py", 'name == "add"', 'name in ("add", "sub")'),
+    "a sum of one of two uses": ("traced.py", "len(adding) == 1 and adding == readers(y)", "adding[:1] == readers(y)[:1] != []"),
+    "a result reads nothing": ("traced.py", "[*equations, *(result for result in jaxpr.outvars if result is v)]", "equations"),
+    "a residual of one shape shared": ("kept.py", "if v is variable)", "if v.aval == variable.aval)"),
     "an output of one shape taken for a gate": ("traced.py", "if results[i] is b)", "if results[i].aval == b.aval)"),
+    "weights taken for rows": ("tangents.py", "return all(trace.varies) and all(", "return all("),
     "states one step late": ("tape.py", "jnp.concatenate([first[None], outputs[i][:-1]])", "outputs[i]"),
-    "the padding's input has a gradient": ("passes.py", "zero_padding(steps.valid, ct_xs)", "ct_xs"),
     "the padding's output has a cotangent": ("passes.py", "ct_ys = zero_padding(steps.valid, ", "ct_ys = zero_padding(None, "),
     "a frozen leaf among live ones": ("tangents.py", "next(rest) if live else other", "next(rest, other)"),
 }  # fmt: skip
