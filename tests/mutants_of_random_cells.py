@@ -29,7 +29,7 @@ MUTANTS = {
     "a product taken for a sum": ("traced.py", IS_SUM, IS_MUL),
     "a difference taken for a sum": ("traced.py", IS_SUM, IS_SUB),
     "a sum of one of two uses": ("traced.py", "len(adding) == 1 and adding == users(y)", "adding[:1] == users(y)[:1] != []"),
-    "residuals shared by shape": ("kept.py", "new.index(position[id(leaf)])", "[leaves[k].shape for k in new].index(leaf.shape)"),
+    "residuals mixed up": ("kept.py", "new.index(position[id(leaf)])", "[leaves[k].shape for k in new].index(leaf.shape)"),
     "an output of one shape taken for a gate": ("traced.py", "if results[i] is b)", "if results[i].aval == b.aval)"),
     "states one step late": ("tape.py", "jnp.concatenate([first[None], outputs[i][:-1]])", "outputs[i]"),
     "the padding's input has a gradient": ("passes.py", "zero_padding(steps.valid, ct_xs)", "ct_xs"),
