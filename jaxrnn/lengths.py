@@ -184,7 +184,6 @@ def first_step(inputs: Any, start: State, lengths: jax.Array | None, resets: jax
 
 def at_first(tree: Any, lengths: jax.Array | None, axis: int, reverse: bool) -> Any:
     """What each row of a sequence, with time along `axis`, has at the first step that is run, leaves `[B, ...]`."""
-
     if lengths is None:
         return None
     last_step = lengths - 1

@@ -28,7 +28,7 @@ MUTANTS = {
     "the combination's weights dropped": ("derivative.py", '(doutput, dnew), taps["combine"])', "(doutput, dnew), None)"),
     "a product taken for a sum": ("traced.py", 'name == "add"', 'name in ("add", "mul")'),
     "a difference taken for a sum": ("traced.py", 'name == "add"', 'name in ("add", "sub")'),
-    "a sum of one of two uses": ("traced.py", "len(adding) == 1 and adding == readers(y)", "adding[:1] == readers(y)[:1] != []"),
+    "a sum, one of two uses": ("traced.py", "len(adding) == 1 and adding == readers(y)", "adding[:1] == readers(y)[:1] != []"),
     "a result reads nothing": ("traced.py", "[*equations, *(result for result in jaxpr.outvars if result is v)]", "equations"),
     "a residual of one shape shared": ("kept.py", "if v is variable)", "if v.aval == variable.aval)"),
     "an output of one shape taken for a gate": ("traced.py", "if results[i] is b)", "if results[i].aval == b.aval)"),
