@@ -30,7 +30,7 @@ from jaxrnn.kept import keep
 from jaxrnn.keys import call_cell, fold_in
 from jaxrnn.lengths import FirstStep, Steps, enter, fill_padding, leave, zero_padding
 from jaxrnn.memory.modes import STATES, Mode, named
-from jaxrnn.recurrent import recur, recur_tangent
+from jaxrnn.recurrent import recur, recur_tangent, rows_of
 from jaxrnn.step import update
 from jaxrnn.tangents import all_have_rows, instantiate, over_time, step_shapes, with_float0
 
@@ -50,7 +50,7 @@ def own_chunk(cell: Any) -> Callable | None:
 
 def chunk_of_four(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
     """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`; a method of cells in four functions."""
-    run = steps.of_four or (fused_chunk if has_derivative(state) else plain_chunk)
+    run = steps.of_four or (fused_chunk if taken_apart(xs, state) else plain_chunk)
     return run(cell, params, xs, state, steps)
 
 
@@ -65,10 +65,12 @@ def fused_throughout(cell: Any) -> bool:
     return is_fused(cell) or (len(inner) > 0 and all(map(fused_throughout, inner)))
 
 
-def has_derivative(state: Any) -> bool:
-    """Whether there is a state, and all of it has a derivative; else a cell in four functions is run step by step."""
+def taken_apart(inputs: Any, state: Any) -> bool:
+    """Whether the four functions are run apart: there are inputs and a state, all of which has a derivative. Else each step is
+    run as a whole."""
     leaves = jax.tree.leaves(state)
-    return len(leaves) > 0 and all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
+    both = len(jax.tree.leaves(inputs)) > 0 and len(leaves) > 0
+    return both and all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
 
 
 def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
@@ -86,7 +88,7 @@ def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) 
         output, new = call_cell(cell, params, x, start, step.key)
         return leave(step, state, new), output
 
-    state, outputs = lax.scan(one_step, state, (xs, steps.varying))
+    state, outputs = lax.scan(one_step, state, (xs, steps.varying), length=steps.count)
     return outputs, state
 
 
@@ -101,7 +103,7 @@ def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tu
         return leave(step, state, new), output
 
     z = over_time(cell.project, all_have_rows(cell, params, step_shapes(xs), state))(params, xs)
-    state, outputs = lax.scan(one_step, state, (z, steps.varying), length=_count(xs))
+    state, outputs = lax.scan(one_step, state, (z, steps.varying), length=steps.count)
     return outputs, state
 
 
@@ -111,8 +113,8 @@ def _fused_chunk_jvp(cell: Any, primals: tuple, tangents: tuple) -> tuple[Any, A
     dparams, dxs, dstate, dsteps = tangents
     has_rows = all_have_rows(cell, params, step_shapes(xs), state)
     z = over_time(cell.project, has_rows)(params, xs)
-    out, states, gates = keep(cell, params, z, state, steps, _count(xs))
-    tangent = recur_tangent(cell, params, jax.tree.leaves(state)[0].shape[0])
+    out, states, gates = keep(cell, params, z, state, steps)
+    tangent = recur_tangent(cell, params, rows_of(state))
     derivative = Derivative(cell, params, xs, z, states, gates, steps, tangent, has_rows)
     dstart = instantiate(dsteps.start, steps.start)
 
@@ -120,12 +122,8 @@ def _fused_chunk_jvp(cell: Any, primals: tuple, tangents: tuple) -> tuple[Any, A
         return derivative.step(dstate, dstart, *item)
 
     items = (derivative.items, *derivative.front(dparams, dxs))
-    dend, doutputs = lax.scan(one_step, instantiate(dstate, state), items, length=_count(xs))
+    dend, doutputs = lax.scan(one_step, instantiate(dstate, state), items, length=steps.count)
     return out, (with_float0(doutputs, out[0]), dend)
-
-
-def _count(xs: Any) -> int:
-    return jax.tree.leaves(xs)[0].shape[0]
 
 
 def chunk_body(
@@ -149,7 +147,8 @@ def chunk_body(
         time, inputs, resets = flip(chunk)
         mask = None if valid is None else valid(time)
         step_key = None if key is None else jax.vmap(fold_in, (None, 0))(key, time)
-        steps = Steps(mask, step_key=step_key, run_key=key, keep=mode.keep, of_four=of_four).starting(resets, first)
+        steps = Steps(mask, step_key=step_key, run_key=key, count=time.shape[0], keep=mode.keep, of_four=of_four)
+        steps = steps.starting(resets, first)
         inputs = inputs if first is None else fill_padding(mask, inputs, first.inputs)
         outputs, state = run_chunk(cell, params, inputs, state, steps)
         return state, flip(zero_padding(mask, outputs))

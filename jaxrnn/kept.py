@@ -92,8 +92,8 @@ def _index(variables: list, variable: Any) -> int | None:
     return next((i for i, v in enumerate(variables) if v is variable), None)
 
 
-def keep(cell, params, z, state, steps, count):
-    """Runs the chunk of `count` steps: its outputs and end state, the state that each step starts from, and the gates.
+def keep(cell, params, z, state, steps):
+    """Runs the chunk: its outputs and end state, the state that each step starts from, and the gates.
 
     What is named here is what a memory mode can save; all else is recomputed from it in the backward pass.
     """
@@ -107,15 +107,15 @@ def keep(cell, params, z, state, steps, count):
         output, new = finish(cell, params, gates.rebuild(params, start, gates.kept)[0], start)
         return leave(step, state, new), (output, gates.kept if gates_are_kept else start)
 
-    end, (outputs, kept) = lax.scan(one_step, state, (z, steps.varying), length=count)
+    end, (outputs, kept) = lax.scan(one_step, state, (z, steps.varying), length=steps.count)
     if gates_are_kept:
         gates = Gates(named(kept, GATES), rebuild[0])
-        return (outputs, end), states_from_gates(cell, params, state, steps, gates, count), gates
+        return (outputs, end), states_from_gates(cell, params, state, steps, gates), gates
     states = named(kept, STATES)
     return (outputs, end), states, gates_from_states(cell, params, z, states)
 
 
-def states_from_gates(cell, params, state, steps, gates, count):
+def states_from_gates(cell, params, state, steps, gates):
     """Runs `combine` alone: elementwise, no product with the recurrent weights."""
 
     def one_step(state, item):
@@ -124,7 +124,7 @@ def states_from_gates(cell, params, state, steps, gates, count):
         g, _ = gates.at(params, start, kept)
         return leave(step, state, finish(cell, params, g, start)[1]), start
 
-    return lax.scan(one_step, state, (gates.items, steps.varying), length=count)[1]
+    return lax.scan(one_step, state, (gates.items, steps.varying), length=steps.count)[1]
 
 
 def gates_from_states(cell, params, z, states):

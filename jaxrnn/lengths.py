@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxrnn.keys import StepKey, fold_in
@@ -36,6 +35,7 @@ class Steps:
       step_key: `[K]` PRNG keys, one a step.
       run_key: the PRNG key that all steps share.
       start: the initial state, leaves `[B, ...]`; None is zero, as a tangent may be.
+      count: K.
       keep: what a chunk keeps for its backward pass, "gates", "states", or the "fastest" of the two.
       of_four: how a cell in four functions runs these steps; None is `jaxrnn.chunk.fused_chunk`.
       fill: `tree [K, B, ...] -> tree`, whose padding is safe to call a function with; None where it is so already.
@@ -47,6 +47,7 @@ class Steps:
     step_key: jax.Array | None = None
     run_key: jax.Array | None = None
     start: State | None = None
+    count: Any = dataclasses.field(default=None, metadata={"static": True})
     keep: str = dataclasses.field(default="fastest", metadata={"static": True})
     of_four: Callable | None = dataclasses.field(default=None, metadata={"static": True})
     fill: Callable | None = dataclasses.field(default=None, metadata={"static": True})
@@ -207,7 +208,7 @@ def _borrowed(tree: Any, lengths: jax.Array, default: Callable | None) -> Any:
     lender = jnp.min(jnp.where(lengths > 0, rows, batch), initial=batch)  # `batch` if no row has steps
 
     def borrow(leaf):
-        if leaf.ndim < 1 or not jnp.issubdtype(leaf.dtype, np.generic):
+        if leaf.ndim < 1 or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # a key
             return leaf
         own, zeros = leaf if default is None else default(leaf), jnp.zeros_like(leaf)
         lent = select_rows(rows == lender, leaf, zeros)

@@ -47,9 +47,9 @@ def all_have_rows(cell: Any, params: Any, x: Any, state: Any) -> bool:
         return z, r, g, finish(cell, params, g, state)
 
     trace = Trace.of(parts, params, x, state)
-    batch = jax.tree.leaves(x)[0].shape[0]
-    leaves = [*trace.closed.out_avals, *jax.tree.leaves(state)]
-    return all(trace.varies) and all(leaf.ndim and leaf.shape[0] == batch for leaf in leaves)
+    leaves = [*trace.closed.out_avals, *jax.tree.leaves((x, state))]
+    rows = {leaf.shape[:1] for leaf in leaves}
+    return all(trace.varies) and len(rows) == 1 and () not in rows
 
 
 def several_devices() -> bool:

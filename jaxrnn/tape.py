@@ -66,7 +66,7 @@ class Reads(NamedTuple):
         """The inputs of a chunk, with its padding filled, and its steps."""
         lengths, first = chunk.first_rows((self.lengths, self.first))
         xs, valid = chunk.read(self.inputs), valid_steps(lengths)
-        steps = Steps(None if valid is None else valid(chunk.times)).starting(chunk.read(self.resets), first)
+        steps = Steps(None if valid is None else valid(chunk.times), count=chunk.size).starting(chunk.read(self.resets), first)
         return (xs if first is None else fill_padding(steps.valid, xs, first.inputs)), steps
 
     def of_rows(self, choose: Callable) -> Reads:
@@ -121,7 +121,7 @@ def reader(run: Run, reads: Reads, tape: Tape) -> Callable:
 
 
 def _run_again(run, reads, tape):
-    return lambda chunk, steps, z: keep(run.cell, reads.params, z, tape.start(chunk), steps, chunk.size)[1:]
+    return lambda chunk, steps, z: keep(run.cell, reads.params, z, tape.start(chunk), steps)[1:]
 
 
 def _read_states(run, reads, tape):
@@ -150,7 +150,7 @@ def _read_gates(run, reads, tape):
         outputs = jax.tree.leaves(fill_padding(steps.valid, chunk.read(tape.outputs), chunk.first_rows(tape.first_outputs)))
         kept = [outputs[w] if isinstance(w, int) else chunk.cut(w, shape) for w, shape in zip(whole, shapes, strict=True)]
         gates = Gates(kept, rebuild, arrays, chunk.times)
-        return states_from_gates(cell, params, tape.start(chunk), steps, gates, chunk.size), gates
+        return states_from_gates(cell, params, tape.start(chunk), steps, gates), gates
 
     return states_and_gates
 

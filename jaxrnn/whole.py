@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import transposable
-from jaxrnn.chunk import chunk_body, has_derivative, plain_chunk
+from jaxrnn.chunk import chunk_body, plain_chunk, taken_apart
 from jaxrnn.halves import halves, joined, scan_together
 from jaxrnn.inplace import Chunk, Sequence
 from jaxrnn.lengths import Steps, at_first, first_step, valid_steps
@@ -51,13 +51,13 @@ def run_in_place(
     start = state if steps.start is None else steps.start
     first = first_step(at_first(xs, lengths, sequence.axis, sequence.reverse), start, lengths, steps.again)
     reads, x = Reads(params, xs, state, lengths, steps.again, first), sequence.step(xs)
-    run = Run(cell, sequence, mode, has_rows=has_derivative(state) and all_have_rows(cell, params, x, state))
+    run = Run(cell, sequence, mode, has_rows=taken_apart(xs, state) and all_have_rows(cell, params, x, state))
     return _whole_run(run, reads) if _fits(run, reads) else _plain(run, reads)
 
 
 def _fits(run: Run, reads: Reads) -> bool:
     """Whether all that is carried has rows and a derivative."""
-    if not has_derivative(reads.state):
+    if not taken_apart(reads.inputs, reads.state):
         return False
     x = run.sequence.step(reads.inputs)
     carried = jax.tree.leaves(jax.eval_shape(functools.partial(step, reads.params, cell=run.cell), x, reads.state))

@@ -39,7 +39,9 @@ FOUND = {
     "z and r are the same gate twice": cell(g=(ZR, ZR), new=(("tanh", ("+", G, ("g", 1))),)),
     "gates keep nothing new": cell(g=(Z, S), new=(("tanh", ("+", G, ("g", 1))),)),
     "gates are the state": cell(g=(S,), output=(("tanh", G),), new=(("sin", G),)),
-    "gates are parameters": cell(g=((B, RAW),), new=(("tanh", ("+", S, ("broadcast", G, (3,)))),)),
+    "gates are parameters": cell(
+        g=((B, RAW),), output=(("broadcast", G, (3,)),), new=(("tanh", ("+", S, ("broadcast", G, (3,)))),)
+    ),
     "gates are constants": cell(g=(("numpy", (3,)),), new=(("sin", ("+", S, G)),)),
     "no z": cell(z=(), g=(("tanh", R),)),
     "no r": cell(r=(), g=(("tanh", ("+", Z, S)),)),

@@ -120,7 +120,8 @@ def step(cell: Any, params: Any, inputs: Any, state: Any, key: Any = None) -> An
         prng_key(part)
     if not own_call(type(cell)):
         param_tree(cell, params, cell.check_inputs(inputs))
-    return as_state(cell, state, batch_of(inputs))
+    # Of a layer that reads nothing, on top of one that puts nothing out, the state tells the batch.
+    return as_state(cell, state, batch_of(inputs if jax.tree.leaves(inputs) else state))
 
 
 def input_size(cell: Any, inputs: Any) -> Any:

@@ -60,6 +60,7 @@ def _run_in_place(problem, state, mode, chunk_size):
     steps = Steps(
         again=swap(problem.resets),
         start=None if problem.resets is None else state,
+        count=time,
         of_four=functools.partial(run_in_place, sequence, mode, lengths),
         fill=None if lengths is None else fill,
     )
@@ -74,8 +75,8 @@ def _filled(lengths, reverse, tree):
     valid, first = valid_steps(lengths), first_step(at_first(tree, lengths, 0, reverse), (), lengths, None)
     if valid is None or first is None:
         return tree
-    times = jnp.arange(jax.tree.leaves(tree)[0].shape[0], dtype=jnp.int32)
-    return fill_padding(valid(times), tree, first.inputs)
+    of_leaf = lambda leaf, one: fill_padding(valid(jnp.arange(leaf.shape[0], dtype=jnp.int32)), leaf, one)
+    return jax.tree.map(of_leaf, tree, first.inputs)
 
 
 def _scan(problem, state, mode, chunk_size, rows):
