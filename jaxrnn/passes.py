@@ -58,7 +58,7 @@ class Forward:
     def begin(self, chunk: Chunk, carry: tuple) -> tuple[tuple, Callable]:
         """The scan, and `end(outputs, its carry, its outputs)`, which gives `(outputs, carry)`."""
         (start, starts, kept), chunk = carry, chunk.of(self.run.sequence)
-        xs, steps = self.reads.chunk(chunk)
+        xs, steps = self.reads.chunk(chunk, differentiated=self.keeps)
         first, whole = chunk.first_rows(start), self._kept_over_time
 
         def one_step(carry, item):

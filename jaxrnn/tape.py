@@ -62,11 +62,12 @@ class Reads(NamedTuple):
     resets: jax.Array | None
     first: FirstStep | None
 
-    def chunk(self, chunk: Chunk) -> tuple[Any, Steps]:
+    def chunk(self, chunk: Chunk, differentiated: bool = True) -> tuple[Any, Steps]:
         """The inputs of a chunk, with its padding filled, and its steps."""
         lengths, first = chunk.first_rows((self.lengths, self.first))
         xs, valid = chunk.read(self.inputs), valid_steps(lengths)
-        steps = Steps(None if valid is None else valid(chunk.times), count=chunk.size).starting(chunk.read(self.resets), first)
+        steps = Steps(None if valid is None else valid(chunk.times), count=chunk.size)
+        steps = steps.starting(chunk.read(self.resets), first, differentiated)
         return (xs if first is None else fill_padding(steps.valid, xs, first.inputs)), steps
 
     def of_rows(self, choose: Callable) -> Reads:
