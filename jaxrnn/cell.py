@@ -41,7 +41,11 @@ class RNNCell:
     - `gates(params, z, r, state)`: g, the nonlinear part, which is worth keeping for the backward pass;
     - `combine(params, g, state)`: `(output, new_state)`, cheap, for it is run again in the backward pass.
 
-    All four take and give pytrees with leaves `[B, ...]`, and treat each row of the batch alone.
+    All four treat each row of the batch alone. Inputs, state and output are pytrees with leaves `[B, ...]`. z, r and g may hold
+    weights, constants, integers or nothing beside such leaves, and may share arrays.
+
+    A class may define `__call__` instead, or override it, as in TF1. Every runner then runs the cell by it, step by step, as a
+    plain function: with less speed, and with its states kept in place of its gates.
 
     Example: a recurrent unit with one update gate ("Minimal Gated Unit" without its reset; Zhou et al., 2016).
 

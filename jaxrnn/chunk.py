@@ -5,7 +5,8 @@ as K steps. There are three kinds:
 
 - a cell's own `chunk` method: stacks and wrappers, which compose the chunks of the cells inside them;
 - `fused_chunk`, for a cell in four functions (`jaxrnn.RNNCell`);
-- `plain_chunk`, a `lax.scan` of any function `cell(params, inputs, state) -> (output, new_state)`.
+- `plain_chunk`, a `lax.scan` of any function `cell(params, inputs, state) -> (output, new_state)`; of a class too that
+  overrides `__call__`.
 
 The fused chunk is differentiated by a tangent rule (`jax.custom_jvp`; `jaxrnn.derivative` has its equations) and not by a
 `custom_vjp`, so forward mode, `jax.linearize` and `jax.hessian` take the same road.

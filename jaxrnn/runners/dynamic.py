@@ -49,7 +49,8 @@ def dynamic_rnn(
     faster. "recursive" is one level then, and no bytes can be counted.
 
     Args:
-      cell: a jaxrnn cell, or any function `cell(params, inputs, state) -> (output, new_state)`.
+      cell: a jaxrnn cell, or any function `cell(params, inputs, state) -> (output, new_state)`. Outside `jax.jit` a function is
+        traced at every call, for it may read what has changed; an equal program is compiled once.
       params: the cell's params.
       inputs: an array or a pytree of arrays `[B, T, ...]`, or `[T, B, ...]` if time_major; for jaxrnn's cells floating
         (integer ids need an `EmbeddingWrapper`, other integers a conversion; none is made here). Inputs in the host's memory
@@ -57,7 +58,8 @@ def dynamic_rnn(
         outermost loop at a time (one chunk, but under "recursive") is brought in, forward and backward, and the outputs, and
         the gradient, live there too. That needs time_major, and loops that come out even: a chunk_size that divides T.
       sequence_length: integers `[B]`. At `t >= length` the output is zeros and the state is copied through; what the
-        padding holds, NaN too, reaches no value and no gradient. Chunks past the longest row are not run (but under
+        padding holds, NaN too, reaches no value and no gradient: there the cell is called with its row's first inputs and
+        state, so that what is finite at all valid steps has a finite gradient. Chunks past the longest row are not run (but under
         "offload" they are), and on a CPU most rows that have ended are left out. Lengths out of [0, T] are an error where
         they can be seen and are clipped under jit.
       initial_state: a pytree of arrays `[B, ...]`; None is the cell's own, zeros. Plain tuples and lists will do, `(c, h)`
@@ -82,8 +84,8 @@ def dynamic_rnn(
         generators draw otherwise under the vmap over a chunk's steps, so that other runners see other masks.)
 
     Returns:
-      `(outputs, state)`: outputs laid out as the inputs, and the last state `[B, ...]`, which is the state after the last
-      valid step of each row (of the first, if reverse).
+      `(outputs, state)`: outputs laid out as the inputs (`[T]` of a scalar that belongs to no row), and the last state
+      `[B, ...]`, which is the state after the last valid step of each row (of the first, if reverse).
 
     Raises:
       TypeError, ValueError: if an argument does not fit; the text says what was expected, what came and what to do.
