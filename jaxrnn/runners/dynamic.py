@@ -59,9 +59,9 @@ def dynamic_rnn(
         the gradient, live there too. That needs time_major, and loops that come out even: a chunk_size that divides T.
       sequence_length: integers `[B]`. At `t >= length` the output is zeros and the state is copied through; what the
         padding holds, NaN too, reaches no value and no gradient: there the cell is called with its row's first inputs and
-        state, so that what is finite at all valid steps has a finite gradient. Chunks past the longest row are not run (but under
-        "offload" they are), and on a CPU most rows that have ended are left out. Lengths out of [0, T] are an error where
-        they can be seen and are clipped under jit.
+        state, so that what is finite at all valid steps has a finite gradient. Chunks past the longest row are not run (but
+        under "offload" they are), and on a CPU most rows that have ended are left out. Lengths out of [0, T] are an error
+        where they can be seen and are clipped under jit.
       initial_state: a pytree of arrays `[B, ...]`; None is the cell's own, zeros. Plain tuples and lists will do, `(c, h)`
         for an `LSTMStateTuple`.
       dtype: the initial state's floating dtype if none is given; None is the dtype of params and inputs.
