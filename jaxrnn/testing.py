@@ -95,15 +95,19 @@ def _problem(cell, input_size, params, inputs, initial_state, key) -> _Problem:
 
 
 def _by_hand(problem, point, lengths, reverse):
-    """A Python loop of cell calls: what the runners should give."""
+    """A Python loop of cell calls: what the runners should give. Padded steps are called with what a row begins with, or of a
+    row without steps the longest one."""
     params, inputs, state = point
     outputs = [None] * _T
+    row = jnp.where(lengths > 0, jnp.arange(_B), jnp.argmax(lengths))
+    begin = jnp.maximum(lengths - 1, 0) if reverse else jnp.zeros_like(lengths)
+    first = jax.tree.map(lambda leaf: leaf[row, begin[row]], inputs)
+    start = jax.tree.map(lambda leaf: leaf[row] if leaf.ndim else leaf, state)
     for t in range(_T)[:: -1 if reverse else 1]:
         valid = t < lengths
-        x = jax.tree.map(lambda leaf: leaf[:, t], inputs)  # noqa: B023
-        x = select_rows(valid, x, jax.tree.map(jnp.zeros_like, x))
+        x = select_rows(valid, jax.tree.map(lambda leaf: leaf[:, t], inputs), first)  # noqa: B023
         key = None if problem.key is None else step_key(problem.key, t)
-        output, new = call_cell(problem.cell, params, x, state, as_step_key(key))
+        output, new = call_cell(problem.cell, params, x, select_rows(valid, state, start), as_step_key(key))
         outputs[t] = select_rows(valid, output, jax.tree.map(jnp.zeros_like, output))
         state = select_rows(valid, new, state)
     return jax.tree.map(lambda *steps: jnp.stack(steps, 1), *outputs), state

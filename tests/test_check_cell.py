@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from jaxrnn.lengths import zero_padding
 from jaxrnn.testing import check_cell
+from tests.rows import ROWS
 
 RNG = np.random.default_rng(0)
 PARAMS = {"w": RNG.standard_normal((3, 5)), "u": RNG.standard_normal((5, 5)) / 3}
@@ -111,3 +113,51 @@ remembers.calls = 0
 def test_bad_cells_do_not(cell, message):
     with pytest.raises(AssertionError, match=message):
         check_cell(cell, params=PARAMS, initial_state=STATE)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_cell_of_ours_passes(row, small_heap):
+    check_cell(row.cell, **({"inputs": row.inputs(np.random.default_rng(0))} if row.ids else {}))
+
+
+class SumAndGate(Leaky):
+    """Its z is read as part of a sum, and is a gate."""
+
+    def gates(self, params, z, r, state):
+        """(z, tanh(z + r))."""
+        return jaxrnn.sigmoid(z), jaxrnn.tanh(z + r)
+
+
+class OneOver(Leaky):
+    """Not finite at zero."""
+
+    def project(self, params, inputs):
+        """z = 1/x W."""
+        return (1 / inputs) @ params["w"]
+
+
+class Doubled(Leaky):
+    """Another step than that of its four functions."""
+
+    def __call__(self, params, inputs, state, *, key=None):
+        """Twice the output."""
+        output, new = super().__call__(params, inputs, state, key=key)
+        return 2 * output, new
+
+
+# What was wrong with the engine, done again: the cell, the name of what is replaced, and its replacement.
+FAULTS = {
+    "a sum where there is none": (SumAndGate(5), "jaxrnn.derivative.sums", lambda *_: [(0, 0)]),
+    "zeros in the padding": (OneOver(5), "jaxrnn.tape.fill_padding", lambda valid, tree, first: zero_padding(valid, tree)),
+    "another step by hand": (Doubled(5), "jaxrnn.check.own_call", lambda kind: False),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_of_the_engine_are_seen(name, monkeypatch, one_device):
+    cell, what, replacement = FAULTS[name]
+    check_cell(cell)
+    jax.clear_caches()
+    monkeypatch.setattr(what, replacement)
+    with pytest.raises(AssertionError):
+        check_cell(cell)
