@@ -30,7 +30,7 @@ from jaxrnn.derivative import Derivative
 from jaxrnn.kept import keep
 from jaxrnn.keys import call_cell, fold_in
 from jaxrnn.lengths import FirstStep, Steps, enter, fill_padding, leave, zero_padding
-from jaxrnn.memory.modes import STATES, Mode, named
+from jaxrnn.memory.modes import STATES, Mode, named_for_gradients
 from jaxrnn.recurrent import recur, recur_tangent, rows_of
 from jaxrnn.step import update
 from jaxrnn.tangents import all_have_rows, instantiate, over_time, step_shapes, with_float0
@@ -80,12 +80,12 @@ def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) 
     Where states go to the host, it is the first one of every chunk: step by step, many small transfers would wait in the
     loop.
     """
-    state = named(state, STATES) if steps.keep == "states" else state
+    state = named_for_gradients(state, STATES) if steps.keep == "states" else state
 
     def one_step(state, item):
         x, step = item[0], steps.at(item[1])
         start = enter(step, state)
-        start = named(start, STATES) if steps.keep != "states" else start
+        start = named_for_gradients(start, STATES) if steps.keep != "states" else start
         output, new = call_cell(cell, params, x, start, step.key)
         return leave(step, state, new), output
 

@@ -14,7 +14,7 @@ from jaxrnn.cell import RNNCell
 from jaxrnn.cells.inner import output_size, part
 from jaxrnn.chunk import run_chunk
 from jaxrnn.keys import as_step_key, call_cell, fold_step
-from jaxrnn.memory.modes import OUTPUTS, named
+from jaxrnn.memory.modes import OUTPUTS, named_for_gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class MultiRNNCell(RNNCell):
         new_state = []
         for i, cell in enumerate(self.cells):
             # A layer's weights need its inputs again in the backward pass: keep them rather than run the layers below.
-            xs = named(xs, OUTPUTS) if i else xs
+            xs = named_for_gradients(xs, OUTPUTS) if i else xs
             xs, new = run_chunk(cell, part(params, f"cell_{i}"), xs, state[i], steps.layer(i))
             new_state.append(new)
         return xs, tuple(new_state)

@@ -20,7 +20,7 @@ from jaxrnn.cells.inner import output_size, part
 from jaxrnn.chunk import run_chunk
 from jaxrnn.keys import StepKey, as_step_key, call_cell, fold_step
 from jaxrnn.lengths import Steps
-from jaxrnn.memory.modes import OUTPUTS, named
+from jaxrnn.memory.modes import OUTPUTS, named_for_gradients
 
 inner_output_size: Any = property(lambda self: self.cell.output_size)
 
@@ -84,7 +84,7 @@ class Wrapper(RNNCell):
         inner_steps = steps.fold_in(0).also_drop(drop)
         outputs, state = run_chunk(self.cell, self._inner(params), inner, state, inner_steps)
         # What follows may need them in the backward pass: keep them rather than run the inner cell again.
-        outputs = named(outputs, OUTPUTS)
+        outputs = named_for_gradients(outputs, OUTPUTS)
         if self._overrides("after"):
             outputs = _over_time(lambda x, y, key: self.after(params, x, y, key), steps)(fill(xs), fill(outputs))
         return outputs, state

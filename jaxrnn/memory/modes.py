@@ -91,6 +91,11 @@ def resolve(memory: str | Callable | Mode) -> Mode:
 
 def named(tree: Any, name: str) -> Any:
     """`tree`, its leaves under a name that policies can choose."""
+    return jax.tree.map(lambda leaf: checkpoint_name(leaf, name), tree)
+
+
+def named_for_gradients(tree: Any, name: str) -> Any:
+    """`tree`, named where it is differentiated. Else it stays as it is: JAX cannot transpose a name."""
     return jax.tree.map(lambda leaf: _named(leaf, name), tree)
 
 
@@ -98,7 +103,6 @@ def _unnamed(leaf, name):
     return leaf
 
 
-# Where nothing is differentiated nothing is kept, and there is no name: JAX cannot transpose one.
 _named: Any = jax.custom_jvp(_unnamed, nondiff_argnums=(1,))
 
 

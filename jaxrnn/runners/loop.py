@@ -84,14 +84,27 @@ def _scan(problem, state, mode, chunk_size, rows):
     swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
     resets, lengths = swap(problem.resets), problem.sequence_length
     inputs = problem.inputs if problem.time_major else _filled(lengths, problem.reverse, swap(problem.inputs))
-    first = first_step(at_first(inputs, lengths, 0, problem.reverse), state, lengths, resets)
+    begin = None if problem.streamed else at_first(inputs, lengths, 0, problem.reverse)
+    first = first_step(begin, state, lengths, resets)
     valid = valid_steps(lengths)
     body = chunk_body(problem.cell, problem.params, problem.key, mode, valid, first, problem.reverse)
+    if lengths is not None and problem.streamed:
+        body = _filling(lengths, body)
     if lengths is not None and mode.skip:
         body = _skip_from(jnp.max(lengths, initial=0), body, rows)
     time = jnp.arange(problem.time_and_batch[0], dtype=jnp.int32)
     state, outputs = scan_chunks(body, state, (time, inputs, resets), chunk_size, mode, problem.reverse, problem.streamed)
     return swap(outputs), state
+
+
+def _filling(lengths: jax.Array, body: Callable) -> Callable:
+    """`body`, with its chunk's padding filled from that chunk alone: of inputs on the host nothing else is here."""
+
+    def fill_and_run(state, chunk):
+        time, inputs, resets = chunk
+        return body(state, (time, _filled(lengths - time[0], False, inputs), resets))
+
+    return fill_and_run
 
 
 def swap_batch_and_time(tree: Any) -> Any:

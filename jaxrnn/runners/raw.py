@@ -15,7 +15,7 @@ from jaxrnn.keys import call_cell, step_key
 from jaxrnn.lengths import FirstStep, fill_padding, first_step, select_rows, zero_padding
 from jaxrnn.memory.blocks import default_chunk_size, scan_chunks
 from jaxrnn.memory.host import on_host
-from jaxrnn.memory.modes import MODES, STATES, Mode, named, resolve
+from jaxrnn.memory.modes import MODES, STATES, Mode, named_for_gradients, resolve
 from jaxrnn.runners.proof import proven
 from jaxrnn.runners.start import Struct, strong
 
@@ -123,11 +123,13 @@ def _run(params, key, *, cell, loop_fn, max_steps, mode, chunk_size):
     nothing = lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), emit)
 
     def step_if_going(carry, t):
-        carry = named(carry, STATES) if mode.keep != "states" else carry
+        carry = named_for_gradients(carry, STATES) if mode.keep != "states" else carry
         return lax.cond(jnp.all(carry[0]), lambda carry, t: (carry, nothing()), step, carry, t)
 
     def chunk(carry, time):
-        carry = named(carry, STATES) if mode.keep == "states" else carry  # to the host it is the first of each chunk that goes
+        carry = (
+            named_for_gradients(carry, STATES) if mode.keep == "states" else carry
+        )  # to the host it is the first of each chunk that goes
         return lax.scan(step_if_going, carry, time)
 
     size = chunk_size or default_chunk_size(max_steps, batch, mode)
