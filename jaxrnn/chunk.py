@@ -89,7 +89,7 @@ def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) 
         output, new = call_cell(cell, params, x, start, step.key)
         return leave(step, state, new), output
 
-    state, outputs = lax.scan(one_step, state, (xs, steps.varying), length=steps.count)
+    state, outputs = lax.scan(one_step, state, (xs, steps.varying), length=steps.length)
     return outputs, state
 
 
@@ -104,7 +104,7 @@ def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tu
         return leave(step, state, new), output
 
     z = over_time(cell.project, all_have_rows(cell, params, step_shapes(xs), state))(params, xs)
-    state, outputs = lax.scan(one_step, state, (z, steps.varying), length=steps.count)
+    state, outputs = lax.scan(one_step, state, (z, steps.varying), length=steps.length)
     return outputs, state
 
 
@@ -123,7 +123,7 @@ def _fused_chunk_jvp(cell: Any, primals: tuple, tangents: tuple) -> tuple[Any, A
         return derivative.step(dstate, dstart, *item)
 
     items = (derivative.items, *derivative.front(dparams, dxs))
-    dend, doutputs = lax.scan(one_step, instantiate(dstate, state), items, length=steps.count)
+    dend, doutputs = lax.scan(one_step, instantiate(dstate, state), items, length=steps.length)
     return out, (with_float0(doutputs, out[0]), dend)
 
 

@@ -107,7 +107,7 @@ def keep(cell, params, z, state, steps):
         output, new = finish(cell, params, gates.rebuild(params, start, gates.kept)[0], start)
         return leave(step, state, new), (output, gates.kept if gates_are_kept else start)
 
-    end, (outputs, kept) = lax.scan(one_step, state, (z, steps.varying), length=steps.count)
+    end, (outputs, kept) = lax.scan(one_step, state, (z, steps.varying), length=steps.length)
     if gates_are_kept:
         gates = Gates(named(kept, GATES), rebuild[0])
         return (outputs, end), states_from_gates(cell, params, state, steps, gates), gates
@@ -124,7 +124,7 @@ def states_from_gates(cell, params, state, steps, gates):
         g, _ = gates.at(params, start, kept)
         return leave(step, state, finish(cell, params, g, start)[1]), start
 
-    return lax.scan(one_step, state, (gates.items, steps.varying), length=steps.count)[1]
+    return lax.scan(one_step, state, (gates.items, steps.varying), length=steps.length)[1]
 
 
 def gates_from_states(cell, params, z, states):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 from jaxrnn.keys import StepKey, fold_in
 from jaxrnn.tangents import without_gradient
@@ -55,6 +56,11 @@ class Steps:
     @property
     def key(self) -> StepKey | None:
         return None if self.run_key is None else StepKey(self.run_key, self.step_key)
+
+    @property
+    def length(self) -> int | None:
+        """K for a `lax.scan`, which takes no symbolic one and finds it itself."""
+        return None if is_symbolic_dim(self.count) else self.count
 
     @property
     def varying(self) -> Steps:
@@ -143,7 +149,8 @@ def enter(step: Steps, state: State) -> State:
     if step.again is None:
         return state
     start = jax.tree.map(jnp.zeros_like, state) if step.start is None else step.start
-    return select_rows(~step.again, state, start)
+    has_rows = lambda leaf: leaf.ndim >= step.again.ndim  # a leaf that has none goes on
+    return jax.tree.map(lambda leaf, s: select_rows(step.again, s, leaf) if has_rows(leaf) else leaf, state, start)
 
 
 def leave(step: Steps, old: State, new: State) -> State:

@@ -152,7 +152,7 @@ def _chunk_bwd(how, kept, cotangents):
     items = derivative.items, ct_outputs
     (ct_state, ct_start), ct_added = kernel.scan(one_step, None, (ct_state, ct_start), items, reverse=True)
     ct_params, ct_xs = jax.linear_transpose(front, *live)(tuple(ct_added))
-    ct_steps = Steps(start=ct_start, keep=steps.keep, of_four=steps.of_four)
+    ct_steps = dataclasses.replace(jax.tree.map(lambda _: None, steps), start=ct_start)
     return live_params.fill(ct_params, None), live_xs.fill(ct_xs, None), ct_state, ct_steps
 
 

@@ -16,7 +16,7 @@ from jax import lax
 import jaxrnn
 from jaxrnn.chunk import chunk_body, fused_chunk
 from jaxrnn.kernels.straight import bind, straighten, whole
-from jaxrnn.lengths import Steps, valid_steps
+from jaxrnn.lengths import FirstStep, Steps, at_first, first_step, valid_steps
 from jaxrnn.memory.modes import RECOMPUTE, SAVE
 from jaxrnn.persistent import fits, persistent_chunk
 from tests import oracle
@@ -30,8 +30,9 @@ KERNEL = functools.partial(persistent_chunk, rows=3)  # does not divide B
 
 def run(of_four, cell, params, inputs, state, reverse=False):
     """As a runner does, with lengths and resets."""
-    valid = valid_steps(jnp.asarray(LENGTHS))
-    body = chunk_body(cell, params, state, None, SAVE, valid, reverse, of_four)
+    lengths = jnp.asarray(LENGTHS)
+    first = first_step(at_first(inputs, lengths, 1, reverse), state, lengths, jnp.asarray(RESETS))
+    body = chunk_body(cell, params, None, SAVE, valid_steps(lengths), first, reverse, of_four)
     time_major = lambda a: jnp.swapaxes(jnp.asarray(a), 0, 1)
     state, outputs = body(state, (jnp.arange(T, dtype=jnp.int32), time_major(inputs), time_major(RESETS)))
     return time_major(outputs), state
@@ -128,7 +129,7 @@ def odd_problem():
 def test_any_cell_in_four_functions(x64):
     cell, params, xs, state = odd_problem()
     drop = jax.tree.map(lambda leaf: jnp.stack([jnp.cos(leaf)] * T), state)
-    steps = Steps(drop={**drop, "b": None}).resetting(jnp.asarray(RESETS.T), jax.tree.map(jnp.sin, state))
+    steps = Steps(drop={**drop, "b": None}).starting(jnp.asarray(RESETS.T), FirstStep(None, jax.tree.map(jnp.sin, state)))
 
     def value(params, state, start, chunk):
         outputs, end = chunk(cell, params, xs, state, dataclasses.replace(steps, start=start))
@@ -196,7 +197,7 @@ def arguments(cell, dtype=jnp.float32, batch=100):
 
 
 def value(cell, back_end, params, xs, state, mask):
-    steps = Steps(mask).resetting(~mask, jax.tree.map(jnp.sin, state))
+    steps = Steps(mask).starting(~mask, FirstStep(None, jax.tree.map(jnp.sin, state)))
     outputs, end = persistent_chunk(cell, params, xs, state, steps, back_end=back_end)
     return outputs.astype(jnp.float32).sum() + sum((leaf.astype(jnp.float32) ** 2).sum() for leaf in jax.tree.leaves(end))
 
