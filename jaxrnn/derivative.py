@@ -134,9 +134,11 @@ class Derivative:
         state = step_shapes(self.states)
         r = jax.eval_shape(self.cell.recur, self.params, state)
         pairs = sums(lambda z, r, state: self.cell.gates(self.params, z, r, state), step_shapes(self.z), r, state)
-        (dz, z_tree), (dr, r_tree) = jax.tree.flatten(dz), jax.tree.flatten(dr)
+        z_tree, r_tree = jax.tree.structure(self.z), jax.tree.structure(r)
+        dz, dr = z_tree.flatten_up_to(dz), r_tree.flatten_up_to(dr)  # integers have None
         for i, j in pairs:
-            dz[i], dr[j] = dz[i] + dr[j], None
+            if dz[i] is not None:
+                dz[i], dr[j] = dz[i] + dr[j], None
         return z_tree.unflatten(dz), r_tree.unflatten(dr)
 
 

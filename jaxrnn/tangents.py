@@ -85,6 +85,12 @@ def without_float0(tangent: Any) -> Any:
     return jax.tree.map(lambda d: None if d.dtype == float0 else d, tangent)
 
 
+def zero_tangent(primal: Any) -> Any:
+    """A tangent of zeros, as arrays."""
+    zeros = lambda leaf: jnp.zeros_like(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else np.zeros(leaf.shape, float0)
+    return jax.tree.map(zeros, primal)
+
+
 def with_float0(tangent: Any, primal: Any) -> Any:
     """What JAX has for the tangent of integers in the place of None."""
     leaves, treedef = jax.tree.flatten(primal)

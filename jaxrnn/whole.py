@@ -37,7 +37,7 @@ from jaxrnn.passes import Backward, Forward
 from jaxrnn.ragged import longest_first
 from jaxrnn.recurrent import many_rows, recur_tangent
 from jaxrnn.step import step
-from jaxrnn.tangents import Live, all_have_rows, tangent_of
+from jaxrnn.tangents import Live, all_have_rows, tangent_of, zero_tangent
 from jaxrnn.tape import Reads, Run, Tape
 
 
@@ -110,7 +110,7 @@ def _taped_run_jvp(run, primals, tangents):
     # A tape has no tangent: derivatives of the derivative are those of the scan, which does not read it.
     (reads,), (dreads,) = primals, tangents
     out, tapes = _taped_run(run, reads)
-    return (out, tapes), (_tangent(run, reads, tapes, dreads), jax.tree.map(jnp.zeros_like, tapes))
+    return (out, tapes), (_tangent(run, reads, tapes, dreads), zero_tangent(tapes))
 
 
 def _tangent(run: Run, reads: Reads, tapes: list[Tape], dreads: Reads) -> Any:

@@ -61,6 +61,12 @@ FOUND = {
     "z is a mask": cell(
         z=(XW, (("positive", XW), ("mask", (3,)))), g=(("where", ("z", 1), ("tanh", ZR), R),), new=(("tanh", G),)
     ),
+    "masks in front of a sum": cell(
+        z=((("positive", XW), ("mask", (3,))), XW),
+        r=((("positive", SU), ("mask", (3,))), SU),
+        g=(("tanh", ("+", ("z", 1), ("r", 1))), (("z", 0), ("mask", (3,)))),
+        new=(("where", ("g", 1), G, S),),
+    ),
     "a sum within a jitted function": cell(g=(("tanh", ("jit(+)", Z, R)), Z)),
     "gates are outputs": cell(g=(("clip", ZR), Z), output=(("g", 1), G, S), new=(("tanh", G),)),
 }
