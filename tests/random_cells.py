@@ -14,6 +14,7 @@ An expression is a tuple `(op, *arguments)`. Its type is `(kind, shape)`:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -531,6 +532,12 @@ def _draw_cell(draw: Draw, seed: int, inputs: Tree | None, plain_output: bool) -
     r = draw.leaves(of_state, OF_ONE, COUNTS)
     draw.aims = []
     g = draw.leaves(numbered("z", z) + numbered("r", r) + of_state, OF_GATES, {0: 0.4, 1: 4, 2: 5, 3: 3})
+    both = itertools.product(numbered("z", z), numbered("r", r))
+    pairs = [(a, b, kind) for (a, kind), (b, other) in both if kind == other and kind[0] == "rows"]
+    if pairs and draw.chance(0.3):  # a sum, one of whose terms is a gate too
+        a, b, kind = draw.pick(pairs)
+        gates = zip(g.exprs, g.types, strict=True)
+        g = draw.tree([*gates, (("tanh", ("+", a, b)), kind), (draw.pick([a, b]), kind)])
     sources = numbered("g", g) + of_state
     if not any(kind[0] == "rows" for _, kind in sources):
         return None  # nothing says how many rows there are
