@@ -141,7 +141,7 @@ def build(structure: Any, leaves: list) -> Any:
     kind, *parts = structure
     parts = [build(part, leaves) for part in parts]
     if kind == "dict":
-        return dict(zip("abcd", parts, strict=False))
+        return dict(zip("abcdefgh", parts, strict=False))
     return {"tuple": tuple, "list": list, "none": lambda _: None}[kind](parts)
 
 
@@ -152,7 +152,7 @@ def tree_text(structure: Any, leaves: list[str]) -> str:
     kind, *parts = structure
     parts = [tree_text(part, leaves) for part in parts]
     if kind == "dict":
-        return "{" + ", ".join(f"{key}: {part}" for key, part in zip("abcd", parts, strict=False)) + "}"
+        return "{" + ", ".join(f"{key}: {part}" for key, part in zip("abcdefgh", parts, strict=False)) + "}"
     one = "({},)" if len(parts) == 1 else "({})"
     return {"tuple": one, "list": "[{}]", "none": "None"}[kind].format(", ".join(parts))
 
