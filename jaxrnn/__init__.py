@@ -9,6 +9,7 @@ from jaxrnn.cells.gru import GRUCell
 from jaxrnn.cells.lstm import LSTMCell, LSTMStateTuple
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
+from jaxrnn.engine.tuning import tuned_for
 from jaxrnn.keys import StepKey, step_key
 from jaxrnn.options import compiler_options
 from jaxrnn.packing import Packing, pack_sequences
@@ -55,4 +56,5 @@ __all__ = [
     "tanh",
     "testing",
     "truncated_rnn",
+    "tuned_for",
 ]

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxrnn.engine.tuning import current
+
 
 def _sigmoid_slope(y, da):
     return y * (da - y * da)
@@ -69,7 +71,7 @@ def activate(block: jax.Array, *functions: Callable) -> tuple[jax.Array, ...]:
       >>> float(u[0, 0]), n.shape
       (0.5, (2, 3))
     """
-    if len(functions) > 1 and jax.default_backend() == "cpu" and all(f in (sigmoid, tanh) for f in functions):
+    if len(functions) > 1 and current().platform == "cpu" and all(f in (sigmoid, tanh) for f in functions):
         return _activate_block(block, functions)
     return tuple(f(part) for f, part in zip(functions, _parts(block, len(functions)), strict=True))
 

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import check
-from jaxrnn.chunk import chunk_of_four
+from jaxrnn.engine.chunk import chunk_of_four
+from jaxrnn.engine.step import step
 from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import StepKey
-from jaxrnn.step import step
 
 Params = Any  # a nested dict of arrays
 State = Any  # a pytree of arrays [B, ...]

@@ -20,6 +20,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.engine.tuning import Tuning, current
+
 _PROGRAMS = 256  # the latest ones that are kept
 _OURS = ("jax", "jaxlib", "jaxrnn", "numpy", "builtins")
 
@@ -33,11 +35,11 @@ def jit_by_value(run: Callable, cell: Any, static: tuple[str, ...]) -> Callable:
       static: the names of the values.
     """
     value = value_of(cell)
-    return functools.partial(_by_program, run) if value is None else _jitted(run, static, value)
+    return functools.partial(_by_program, run) if value is None else _jitted(run, static, value, current())
 
 
 @functools.lru_cache(maxsize=4096)
-def _jitted(run: Callable, static: tuple[str, ...], value: Hashable) -> Callable:
+def _jitted(run: Callable, static: tuple[str, ...], value: Hashable, tuning: Tuning) -> Callable:
     of_this_value = lambda *args, **values: run(*args, **values)  # JAX keeps traces by function, and compares the rest by ==
     return jax.jit(of_this_value, static_argnames=static, inline=True)
 

@@ -7,9 +7,7 @@ from typing import Any
 import jax
 
 from jaxrnn import check
-
-_GPUS = ("gpu", "cuda", "rocm")
-PLATFORMS = ("cpu", "tpu", *_GPUS)
+from jaxrnn.engine.tuning import GPUS, PLATFORMS
 
 
 def compiler_options(platform: str | None = None) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def compiler_options(platform: str | None = None) -> dict[str, Any]:
     """
     platform = jax.default_backend() if platform is None else platform
     check.platform(platform, PLATFORMS)
-    if platform not in _GPUS:
+    if platform not in GPUS:
         return {}
     return {
         # XLA's own list, and WHILE; "+WHILE" is understood in XLA_FLAGS only.

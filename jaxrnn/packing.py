@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn import check, transposable
-from jaxrnn.lengths import zero_padding
+from jaxrnn import check
+from jaxrnn.engine.autodiff import linear
+from jaxrnn.engine.masking import zero_padding
 
 
 @jax.tree_util.register_dataclass
@@ -51,13 +52,13 @@ class Packing:
         """Leaves `[R, S, ...]` of leaves `[B, T, ...]`; zeros where no sequence is."""
         tree = check.arrays(tree, "Packing")
         check.packed_axes(tree, (*self.lengths.shape, self.time), "[B, T, ...]")
-        return jax.tree.map(functools.partial(_rearranged, self._packed, self._unpacked), tree)
+        return jax.tree.map(functools.partial(_rearranged, Packing._packed, Packing._unpacked, self), tree)
 
     def unpack(self, tree: Any) -> Any:
         """Leaves `[B, T, ...]` of leaves `[R, S, ...]`; zeros past each length."""
         tree = check.arrays(tree, "Packing")
         check.packed_axes(tree, self.resets.shape, "[R, S, ...]")
-        return jax.tree.map(functools.partial(_rearranged, self._unpacked, self._packed), tree)
+        return jax.tree.map(functools.partial(_rearranged, Packing._unpacked, Packing._packed, self), tree)
 
     def last(self, tree: Any) -> Any:
         """Leaves `[B, ...]` of leaves `[R, S, ...]`: each sequence's last step, or zeros if it has none."""
@@ -78,11 +79,12 @@ class Packing:
         return zero_padding(times < self.lengths[:, None], leaf[self.row[:, None], steps])
 
 
-def _rearranged(f, transpose, leaf):
-    """`f(leaf)`; its gradient is read from where it comes from too, and not added up where it goes to, which is slow."""
+def _rearranged(f, transpose, packing, leaf):
+    """`f(packing, leaf)`; its gradient is read from where it comes from too: added up where it goes to it would be slow."""
     if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return f(leaf)
-    return transposable.apply(f, transpose, leaf)
+        return f(packing, leaf)
+    of_list = lambda f: lambda packing, leaves: [f(packing, *leaves)]
+    return linear(of_list(f), of_list(transpose), packing, [leaf])[0]
 
 
 def pack_sequences(sequence_length: Any, time: int, *, rows: int | None = None, steps: int | None = None) -> Packing:

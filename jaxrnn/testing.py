@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import check
+from jaxrnn.engine.masking import select_rows
 from jaxrnn.keys import as_step_key, call_cell, step_key
-from jaxrnn.lengths import select_rows
 from jaxrnn.runners.dynamic import dynamic_rnn
 from jaxrnn.runners.static import static_rnn
 

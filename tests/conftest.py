@@ -1,6 +1,7 @@
 """How the tests run: eight simulated devices, code compiled fast rather than fast code, warnings and mixed dtypes as errors."""
 
 import atexit
+import dataclasses
 import gc
 import os
 import shutil
@@ -15,7 +16,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
 import jax
 import pytest
 
-from jaxrnn import derivative, halves, ragged, recurrent
+from jaxrnn.engine.tuning import current, using
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -38,41 +39,24 @@ def forget_compiled_programs():
 
 
 @pytest.fixture
-def one_device(monkeypatch):
+def one_device():
     """What runs where there is one device, where nothing is split."""
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    with using(dataclasses.replace(current(), sharded=False)):
+        yield
 
 
 @pytest.fixture
-def on_a_gpu(monkeypatch):
-    """What is chosen where the default backend is a GPU, run by the one that there is."""
-    jax.clear_caches()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    yield
-    jax.clear_caches()
+def on_a_gpu():
+    """What runs on a GPU, run by the backend that there is."""
+    with using(dataclasses.replace(current(), platform="gpu")):
+        yield
 
 
 @pytest.fixture
-def as_if_large(monkeypatch):
-    """What a CPU does with much work, done with little."""
-    jax.clear_caches()
-    monkeypatch.setattr(halves, "_ROWS", 2)
-    monkeypatch.setattr(halves, "_WEIGHTS", range(1, 10**9))
-    monkeypatch.setattr(derivative, "_WIDE", 1)
-    monkeypatch.setattr(recurrent, "_LITTLE_WORK", 0)
-    monkeypatch.setattr(ragged, "_FEWEST_ROWS", 1)
-    yield
-    jax.clear_caches()
-
-
-@pytest.fixture
-def parts(monkeypatch):
-    """Into how many parts each run so far had its batch cut."""
-    seen, halves_of = [], halves.halves
-    monkeypatch.setattr("jaxrnn.whole.halves", lambda *args: seen.append(len(halves_of(*args))) or halves_of(*args))
-    jax.clear_caches()
-    yield seen
-    jax.clear_caches()
+def as_if_large():
+    """What a CPU does with much work, done with little: tiles of two rows, no product row by row."""
+    with using(dataclasses.replace(current(), sharded=False, tile_rows=2, little_work=0)):
+        yield
 
 
 gc.freeze()  # what is imported stays: not to be looked through at every collection

@@ -16,11 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from jax import lax
 
 import jaxrnn
-from jaxrnn import derivative, halves, ragged, recurrent
+from jaxrnn.engine.tuning import current, using
 from tests.random_cells import IDS, Draw, RandomCell, Tree, draw_cell
 
 KINDS = ("cell", "stack", "function")
@@ -284,35 +283,21 @@ POLICIES = {
     "dots": jax.checkpoint_policies.dots_saveable,
 }
 
-# What the engine takes the machine for: (what is patched, its value).
-ONE_DEVICE = [(jax, "device_count", lambda: 1)]
+# What the engine takes the machine for.
 PLACES = {
-    "one_device": ONE_DEVICE,
-    "eight_devices": [],
-    "as_if_large": [
-        *ONE_DEVICE,
-        (halves, "_ROWS", 2),
-        (halves, "_WEIGHTS", range(1, 10**9)),
-        (derivative, "_WIDE", 1),
-        (recurrent, "_LITTLE_WORK", 0),
-        (ragged, "_FEWEST_ROWS", 1),
-    ],
-    "many_rows": [*ONE_DEVICE, (recurrent, "_MANY_ROWS", 2), (recurrent, "_LITTLE_WORK", 0)],
-    "gpu": [*ONE_DEVICE, (jax, "default_backend", lambda: "gpu")],
+    "one_device": {"sharded": False},
+    "eight_devices": {"sharded": True},
+    "as_if_large": {"sharded": False, "tile_rows": 2, "little_work": 0},
+    "many_rows": {"sharded": False, "many_rows": 2, "little_work": 0},
+    "gpu": {"sharded": False, "platform": "gpu"},
 }
 
 
 @contextlib.contextmanager
 def place(name: str) -> Iterator[None]:
     """What the engine does on such a machine, done on this one."""
-    if name == "gpu":
-        jax.clear_caches()
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, attribute, value in PLACES[name]:
-            patch.setattr(owner, attribute, value)
+    with using(dataclasses.replace(current(), **PLACES[name])):
         yield
-    if name == "gpu":
-        jax.clear_caches()
 
 
 def draw_case(seed: int, kind: str = "cell") -> Case:

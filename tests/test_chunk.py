@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 import jaxrnn
-from jaxrnn import traced
+from jaxrnn.engine.jaxpr_queries import scan
 
 CELLS = [
     jaxrnn.BasicRNNCell(5),
@@ -47,19 +48,21 @@ def test_derivatives_are_those_of_plain_autodiff(cell, x64, one_device):
     np.testing.assert_allclose(slope, dot, rtol=1e-10)
 
 
-def test_what_is_read_as_a_sum_is_seen():
-    a, b = (jnp.ones(3), jnp.ones(3)), (jnp.ones(3), jnp.ones(3))
-    sums = lambda f, *rest: list(traced.sums(f, a, b, *rest))
-    assert sums(lambda a, b: jnp.tanh(a[1] + b[0])) == [(1, 0)]
-    assert sums(lambda a, b: (a[0] + b[0]) * (b[1] + a[1])) == [(0, 0), (1, 1)]
-    assert sums(lambda a, b: (a[0] + b[0]) * a[0]) == []
-    assert sums(lambda a, b: (a[0] + b[0]) * (a[0] + b[1])) == []
-    assert sums(lambda a, b: a[0] - b[0]) == []
-    assert sums(lambda a, b, c: (a[0] + c) * b[0], jnp.ones(3)) == []
+def test_results_that_are_one_array_are_stacked_once():
+    def body(carry, item):
+        a, b = item
+        both = a + b
+        return carry + both, {"sum": both, "again": both, "other": b + a, "input": a, "carry": carry}
+
+    items = jnp.arange(3.0), jnp.arange(3.0) + 1
+    want, got = lax.scan(body, 1.0, items), scan(body, 1.0, items)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    (loop,) = (eqn for eqn in jax.make_jaxpr(lambda: scan(body, 1.0, items))().eqns if eqn.primitive.name == "scan")
+    assert len(loop.outvars) == 1 + 3  # the sum, the other sum and the carry; JAX itself hands an input on
 
 
 def test_a_recurrent_product_keeps_its_precision(one_device):
-    """What the backward loop multiplies by is the cell's own product, turned."""
+    """What the backward loop multiplies by is the cell's own product, transposed."""
 
     class Precise(jaxrnn.BasicRNNCell):
         def recur(self, params, state):

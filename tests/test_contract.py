@@ -118,20 +118,18 @@ def test_what_a_gpu_keeps_does_as_well(row, runner, lengths, reverse, expected, 
     equals_numpy(row, runner, lengths, reverse, expected)
 
 
-HALVED = [row for row in ROWS if row.name in ("lstm_full", "gru", "gru_reset_before", "stack")]
+TILED = [row for row in ROWS if row.name in ("lstm_full", "gru", "gru_reset_before", "stack")]
 
 
-@pytest.mark.parametrize("row", HALVED, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", TILED, ids=lambda row: row.name)
 @pytest.mark.parametrize(("lengths", "reverse"), [("none", True), ("mixed", False)])
-def test_two_halves_of_a_batch_do_as_well(row, lengths, reverse, expected, as_if_large, parts, x64):
+def test_tiles_of_a_batch_do_as_well(row, lengths, reverse, expected, as_if_large, x64):
     equals_numpy(row, "save", lengths, reverse, expected)
-    assert set(parts) == {2}
 
 
-@pytest.mark.parametrize("row", HALVED[::3], ids=lambda row: row.name)
-def test_two_halves_of_a_batch_start_again_as_well(row, as_if_large, parts, x64):
+@pytest.mark.parametrize("row", TILED[::3], ids=lambda row: row.name)
+def test_tiles_of_a_batch_start_again_as_well(row, as_if_large, x64):
     resets_equal_numpy(row, "save", lengths_of(row))
-    assert set(parts) == {2}
 
 
 def equals_numpy(row, runner, lengths, reverse, expected):

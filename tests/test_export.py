@@ -1,5 +1,6 @@
 """Programs of `jax.export`, one for every batch, length and platform: run without jaxrnn, they give numpy's numbers."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from jaxrnn.engine.tuning import current, using
 from tests import oracle
 from tests.rows import ROWS, B, D, T, plain, problem
 
@@ -61,6 +63,7 @@ REPEATED = ("basic_relu", "lstm", "lstm_softsign", "lstm_peephole", "lstm_projec
 CELLS = [row for row in ROWS if row.name not in REPEATED]
 
 ELSEWHERE = """
+import dataclasses
 import pickle, sys
 from typing import Any, NamedTuple
 
@@ -115,8 +118,7 @@ def elsewhere():
     """What another process computes from the serialised programs, by name and (B, T)."""
     pytest.importorskip("flatbuffers", reason="JAX serialises with it")
     programs = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "device_count", lambda: 1)
+    with using(dataclasses.replace(current(), sharded=False)):
         for row in CELLS:
             cases = [arguments(row, *size) for size in CASES]
             params, inputs, _ = cases[0]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from jaxrnn.engine.tuning import current
 from jaxrnn.memory import GATES
-from jaxrnn.memory.blocks import default_chunk_size, split
+from jaxrnn.memory.blocks import split
 from jaxrnn.memory.modes import SAVE
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -242,14 +243,14 @@ def test_every_level_runs_the_steps_once_more(time, levels, chunk_size):
 
 @pytest.mark.parametrize(("time", "batch", "size"), [(128, 32, 16), (28, 150, 4), (4096, 8, 64), (7, 1, 7), (1009, 8, 64)])
 def test_default_chunk_sizes(time, batch, size):
-    assert default_chunk_size(time, batch, SAVE) == size
+    assert current().chunk_size(time, batch, SAVE) == size
 
 
 @pytest.mark.parametrize("time", [0, 1, 2, 97, 1000, 1024])
 def test_default_chunk_sizes_stay_in_range(time):
     for batch in (0, 1, 3, 64, 10_000):
         for mode in (SAVE, jaxrnn.memory.recursive(), jaxrnn.memory.recursive(5)):
-            assert 1 <= default_chunk_size(time, batch, mode) <= max(1, min(time, 256))
+            assert 1 <= current().chunk_size(time, batch, mode) <= max(1, min(time, 256))
 
 
 def test_blocks_are_about_equal_and_little_is_left_over():

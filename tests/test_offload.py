@@ -89,7 +89,7 @@ def test_whole_chunks_go_to_the_host(cell, kept):
 @pytest.fixture
 def on_a_gpu(monkeypatch):
     """As if the default backend were a GPU."""
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(proof, "_platform", lambda: "gpu")
     proof._failure.cache_clear()
     yield monkeypatch
     proof._failure.cache_clear()

@@ -14,11 +14,11 @@ import pytest
 from jax import lax
 
 import jaxrnn
-from jaxrnn.chunk import chunk_body, fused_chunk
-from jaxrnn.kernels.straight import bind, straighten, whole
-from jaxrnn.lengths import FirstStep, Steps, at_first, first_step, valid_steps
+from jaxrnn.engine.chunk import chunk_body, fused_chunk
+from jaxrnn.engine.masking import FirstStep, Steps, at_first, first_step, valid_steps
+from jaxrnn.experimental.kernels.straight import bind, straighten, whole
+from jaxrnn.experimental.persistent import fits, persistent_chunk
 from jaxrnn.memory.modes import RECOMPUTE, SAVE
-from jaxrnn.persistent import fits, persistent_chunk
 from tests import oracle
 from tests.rows import LENGTHS, ROWS, B, D, T, loss, loss_weights, plain, problem
 
@@ -306,5 +306,6 @@ def test_bad_input():
 
 
 def test_no_experimental_module_is_loaded_by_others():
-    code = "import sys, jaxrnn.persistent; assert not any(m.startswith('jax.experimental.pallas') for m in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    for module in ("jaxrnn", "jaxrnn.experimental.persistent"):
+        code = f"import sys, {module}; assert not any(m.startswith('jax.experimental.pallas') for m in sys.modules)"
+        subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxrnn import check
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.inner import output_size, part
-from jaxrnn.chunk import run_chunk
+from jaxrnn.engine.chunk import run_chunk
 from jaxrnn.keys import as_step_key, call_cell, fold_step
 from jaxrnn.memory.modes import OUTPUTS, named_for_gradients
 

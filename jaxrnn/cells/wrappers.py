@@ -17,9 +17,9 @@ from jaxrnn import check
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.initializers import glorot, split
 from jaxrnn.cells.inner import output_size, part
-from jaxrnn.chunk import run_chunk
+from jaxrnn.engine.chunk import run_chunk
+from jaxrnn.engine.masking import Steps
 from jaxrnn.keys import StepKey, as_step_key, call_cell, fold_step
-from jaxrnn.lengths import Steps
 from jaxrnn.memory.modes import OUTPUTS, named_for_gradients
 
 inner_output_size: Any = property(lambda self: self.cell.output_size)

@@ -184,10 +184,10 @@ def four_functions(cell: Any, is_fused: bool, where: str) -> None:
         )
 
 
-def back_end(name: str, known: Iterable[str]) -> None:
+def back_end(name: str, known: Iterable[str], before_mosaic: bool) -> None:
     if name not in known:
         raise ValueError(f"expected back_end to be one of {', '.join(map(repr, known))}, got {name!r}.")
-    if "mosaic" in name and jax.__version_info__ < (0, 12):
+    if "mosaic" in name and before_mosaic:
         raise ValueError(f"back_end={name!r}: expected jax 0.12 or later, got {jax.__version__}. Use 'triton'.")
 
 

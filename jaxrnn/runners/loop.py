@@ -11,15 +11,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
-from jaxrnn.chunk import chunk_body, fused_throughout, is_fused, run_chunk
-from jaxrnn.inplace import Sequence
-from jaxrnn.lengths import Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
-from jaxrnn.memory.blocks import scan_chunks
+from jaxrnn.engine.chunk import chunk_body, fused_throughout, is_fused, run_chunk
+from jaxrnn.engine.inplace import run_in_place
+from jaxrnn.engine.layout import Layout
+from jaxrnn.engine.masking import Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
+from jaxrnn.engine.scanned import scan_chunks
+from jaxrnn.engine.tuning import current
 from jaxrnn.memory.modes import RECOMPUTE, SAVE, Mode
 from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
-from jaxrnn.whole import run_in_place
 
 
 def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Any, Any]:
@@ -51,17 +52,17 @@ def _in_place(problem: Problem, mode: Mode) -> bool:
 
 def _run_in_place(problem, state, mode, chunk_size):
     """The run as one chunk of T steps, in which every cell in four functions runs in place."""
-    time, lengths = problem.time_and_batch[0], problem.sequence_length
+    (time, batch), lengths, tuning = problem.time_and_batch, problem.sequence_length, current()
     times, batch_major = jnp.arange(time, dtype=jnp.int32), not problem.time_major
     turn = batch_major and not is_fused(problem.cell)  # such a cell alone reads the inputs as they lie
     swap = swap_batch_and_time if turn else lambda tree: tree
-    sequence = Sequence(time, min(chunk_size, time), int(batch_major and not turn), problem.reverse)
+    layout = Layout(time, batch, min(chunk_size, time), int(batch_major and not turn), problem.reverse)
     fill = functools.partial(_filled, lengths, problem.reverse)
     steps = Steps(
         again=swap(problem.resets),
         start=None if problem.resets is None else state,
         count=time,
-        of_four=functools.partial(run_in_place, sequence, mode, lengths),
+        of_four=functools.partial(run_in_place, layout, mode, tuning, lengths),
         fill=None if lengths is None else fill,
     )
     inputs = fill(swap(problem.inputs)) if turn else problem.inputs

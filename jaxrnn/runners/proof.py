@@ -40,8 +40,13 @@ def offload_fails() -> str | None:
 
     A CPU has no other memory to move anything to: JAX makes nothing of the transfers there, and the states stay.
     """
-    platform = jax.default_backend()
+    platform = _platform()
     return None if platform == "cpu" else _failure(platform)
+
+
+def _platform() -> str:
+    """That of the backend which would move the states, whatever a run is tuned for."""
+    return jax.default_backend()
 
 
 @functools.cache

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
+from jaxrnn.engine.masking import FirstStep, fill_padding, first_step, select_rows, zero_padding
+from jaxrnn.engine.scanned import scan_chunks
+from jaxrnn.engine.tuning import current
 from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import call_cell, step_key
-from jaxrnn.lengths import FirstStep, fill_padding, first_step, select_rows, zero_padding
-from jaxrnn.memory.blocks import default_chunk_size, scan_chunks
 from jaxrnn.memory.host import on_host
 from jaxrnn.memory.modes import MODES, STATES, Mode, named_for_gradients, resolve
 from jaxrnn.runners.proof import proven
@@ -132,7 +133,7 @@ def _run(params, key, *, cell, loop_fn, max_steps, mode, chunk_size):
         )  # to the host it is the first of each chunk that goes
         return lax.scan(step_if_going, carry, time)
 
-    size = chunk_size or default_chunk_size(max_steps, batch, mode)
+    size = chunk_size or current().chunk_size(max_steps, batch, mode)
     (_, _, state, loop_state), emits = scan_chunks(chunk, start, time, size, mode, reverse=False)
     return emits, state, loop_state
 

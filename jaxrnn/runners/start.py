@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import check
-from jaxrnn.chunk import fused_throughout
+from jaxrnn.engine.chunk import fused_throughout
 from jaxrnn.keys import StepKey, call_cell
 
 Struct = jax.ShapeDtypeStruct

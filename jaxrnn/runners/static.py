@@ -10,9 +10,9 @@ import jax
 from jax.typing import ArrayLike
 
 from jaxrnn import check
+from jaxrnn.engine.masking import Steps, enter, fill_padding, first_step, leave, select_rows, zero_padding
 from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import call_cell, step_key
-from jaxrnn.lengths import Steps, enter, fill_padding, first_step, leave, select_rows, zero_padding
 from jaxrnn.memory.host import on_host
 from jaxrnn.runners.start import first_state, key_struct
 

@@ -11,17 +11,18 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxrnn import check
-from jaxrnn.chunk import chunk_body
+from jaxrnn.engine.autodiff import without_gradient
+from jaxrnn.engine.chunk import chunk_body
+from jaxrnn.engine.masking import FirstStep
+from jaxrnn.engine.scanned import scan_chunks
+from jaxrnn.engine.tuning import current
 from jaxrnn.jit import jit_by_value
-from jaxrnn.lengths import FirstStep
-from jaxrnn.memory.blocks import default_chunk_size, scan_chunks
 from jaxrnn.memory.modes import MODES, Mode, resolve
 from jaxrnn.runners.loop import swap_batch_and_time
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.proof import proven
 from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
-from jaxrnn.tangents import without_gradient
 
 
 class StreamState(NamedTuple):
@@ -147,7 +148,7 @@ def _run(piece, stream, k1, k2, mode, chunk_size):
 
     def steps(state, xs):
         count = xs[0].shape[0]
-        size = chunk_size or default_chunk_size(count, batch, mode)
+        size = chunk_size or current().chunk_size(count, batch, mode)
         state, outputs = scan_chunks(body, state, xs, size, mode, reverse=False)
         return outputs, state
 

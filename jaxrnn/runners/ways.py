@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
-from jaxrnn.chunk import own_chunk
+from jaxrnn.engine.chunk import own_chunk
+from jaxrnn.engine.tuning import current
 from jaxrnn.jit import remembered, value_of
-from jaxrnn.memory.blocks import blocks, default_chunk_size
+from jaxrnn.memory.blocks import blocks
 from jaxrnn.memory.host import on_host, to_device, to_host
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode, recursive, resolve
 from jaxrnn.memory.plan import Plan, first_within
@@ -37,7 +38,7 @@ def way_to_run(problem: Problem, memory: Any, chunk_size: int | None) -> tuple[M
         return proven(memory.memory_mode), memory.chunk_size
     check.whole_chunks(problem.time_and_batch[0], chunk_size)
     mode = proven(resolve(memory))
-    return mode, chunk_size or default_chunk_size(*problem.time_and_batch, mode)
+    return mode, chunk_size or _chunk_size(problem, mode)
 
 
 def plans(problem: Problem, loss: Any, input_gradient: bool, chunk_size: int | None = None) -> Iterator[Plan]:
@@ -76,10 +77,16 @@ def shapes(tree: Any) -> Any:
 
 def _ways(problem: Problem, chunk_size: int | None) -> Iterator[tuple[Mode, int]]:
     """Modes with their chunk sizes, in the order of their work."""
-    time, batch = problem.time_and_batch
+    time = problem.time_and_batch[0]
     deep = [recursive(levels) for levels in range(2, _MOST_LEVELS + 1) if time >= 4 ** (levels + 1)]
     for mode in [SAVE, *([] if offload_fails() else [OFFLOAD]), RECOMPUTE, *deep]:
-        yield mode, chunk_size or default_chunk_size(time, batch, mode)
+        yield mode, chunk_size or _chunk_size(problem, mode)
+
+
+def _chunk_size(problem: Problem, mode: Mode) -> int:
+    time, batch = problem.time_and_batch
+    in_tiles = problem.sequence_length is not None and mode in (SAVE, RECOMPUTE)
+    return current().chunk_size(time, batch, mode, in_tiles)
 
 
 def _in_whole_blocks(problem: Problem, mode: Mode, chunk_size: int) -> bool:
@@ -116,7 +123,7 @@ def _count(cell_and_loss, shapes, treedef, mode, chunk_size, input_gradient):
         return jax.value_and_grad(value, (0, 1) if input_gradient else 0, allow_int=True)(params, inputs)
 
     # How well the code runs changes no buffer.
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    options = {"xla_backend_optimization_level": 0} if current().platform == "cpu" else None
     analysis: Any = jax.jit(step).lower(problem.params, problem.inputs, rest).compile(options).memory_analysis()
     return analysis.temp_size_in_bytes, analysis.host_temp_size_in_bytes
 

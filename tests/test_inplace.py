@@ -1,12 +1,15 @@
 """Runs in arrays written in place: their derivatives of every order, their loops, and what takes this road."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn import transposable
+from jaxrnn.engine.autodiff import linear
+from jaxrnn.engine.tuning import current, using
 
 T, B, D = 5, 2, 3
 PLAIN = jax.checkpoint_policies.everything_saveable  # a policy of one's own: a scan over chunks
@@ -24,7 +27,7 @@ def weighted(tree):
 
 def test_the_transpose_is_the_one_given():
     w = jax.random.normal(jax.random.key(0), (3, 4))
-    double = lambda w, x: transposable.apply(lambda x: x @ w, lambda y: 2 * y @ w.T, x)
+    double = lambda w, x: linear(lambda w, x: [x[0] @ w], lambda w, y: [2 * y[0] @ w.T], w, [x])[0]
     x, y = jnp.arange(3.0), jnp.arange(4.0)
     np.testing.assert_allclose(double(w, x), x @ w)
     np.testing.assert_allclose(jax.jvp(lambda x: double(w, x), (x,), (x,))[1], x @ w)
@@ -33,8 +36,8 @@ def test_the_transpose_is_the_one_given():
     np.testing.assert_allclose(of_batch[1], 6 * y @ w.T, rtol=1e-6)
 
 
-def test_what_it_closes_over_has_derivatives_too():
-    f = lambda w, x: transposable.apply(lambda x: (x @ w, x), lambda y: y[0] @ w.T + y[1], x)[0]
+def test_what_it_reads_has_derivatives_too():
+    f = lambda w, x: linear(lambda w, x: [x[0] @ w, *x], lambda w, y: [y[0] @ w.T + y[1]], w, [x])[0]
     plain = lambda w, x: x @ w
     w, x = jax.random.normal(jax.random.key(0), (3, 4)), jnp.arange(3.0)
     for derivative in (jax.jacrev, jax.jacfwd, lambda f, i: jax.hessian(lambda *args: jnp.sum(f(*args) ** 2), i)):
@@ -134,15 +137,15 @@ def test_chunks_of_padding_are_not_run_for_any_example_of_a_batch():
 
 
 @pytest.mark.parametrize("chunk_size", [2, T])
-def test_gates_that_are_carried_along(chunk_size, monkeypatch, x64):
+def test_gates_that_are_handed_on(chunk_size, x64):
     """As a forward pass has it before jax 0.11."""
-    jax.clear_caches()
-    monkeypatch.setattr("jaxrnn.whole._carries_gates", lambda state: True)
     cell = jaxrnn.GRUCell(4)
     params = cell.init(jax.random.key(0), D, jnp.float64)
     inputs = jax.random.normal(jax.random.key(1), (B, T, D), jnp.float64)
     run = lambda memory: jax.jit(lambda x: jaxrnn.dynamic_rnn(cell, params, x, memory=memory, chunk_size=chunk_size))(inputs)
-    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-12), run("save"), run(PLAIN))
+    with using(dataclasses.replace(current(), old_loops=True, many_rows=1)):
+        got = run("save")
+    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-12), got, run(PLAIN))
 
 
 def test_a_gate_that_is_an_output_is_kept_once():

@@ -1,8 +1,8 @@
 """A chunk of a cell in four functions as one kernel forward and one backward. Experimental: nothing chooses it by itself.
 
 A GPU runs a scan as several kernels a step, each of which loads the recurrent weights anew. Here the K steps are one kernel
-(`jaxrnn.kernels`), which reads them once. What is sequential is traced into it from the cell itself, whatever cell that is; all
-else is a large product over the whole chunk, in front of it or behind:
+(`jaxrnn.experimental.kernels`), which reads them once. What is sequential is traced into it from the cell itself, whatever cell
+that is; all else is a large product over the whole chunk, in front of it or behind:
 
     forward     z = project(xs)                                       for all K steps
                 output, s' = combine(gates(z, recur(s), s), s)        step by step, in the kernel; each s is kept
@@ -10,20 +10,21 @@ else is a large product over the whole chunk, in front of it or behind:
                 output^, s'^ -> z^, r^, s^                            step by step, in the kernel: the transposed tangent
                 each weight's gradient, from z^, r^ and s             for all K steps
 
-where ^ is a cotangent and r = recur(s); `jaxrnn.derivative` has the equations.
+where ^ is a cotangent and r = recur(s); `jaxrnn.engine.derivative` has the equations.
 
 `Steps(of_four=persistent_chunk)` makes it the chunk of every such cell in a run, in stacks and wrappers too. It has first
 derivatives in reverse mode alone (`jax.custom_vjp`).
 
-There are two back ends (`jaxrnn.kernels`): Triton takes most cells and dtypes, but is deprecated in JAX; Mosaic GPU is what
-JAX goes on with, and takes 16-bit floats.
+There are two back ends (`jaxrnn.experimental.kernels`): Triton takes most cells and dtypes, but is deprecated in JAX; Mosaic
+GPU is what JAX goes on with, and takes 16-bit floats.
 
 Verified, on a CPU: values and gradients, the kernels interpreted, Mosaic's but for its matrix instruction; that JAX lowers both
 passes of all built-in cells for an H100, by Triton in float32 and bfloat16, by Mosaic in bfloat16; and that XLA and NVIDIA's
 assembler compile these (LSTM and GRU, B = 64), spilling at most 4 bytes of registers at H = 64, and at H = 128 up to 652
 (Mosaic, LSTM; Triton 164). Not verified, for want of a GPU: that they run; that Triton holds the weights on chip for the whole
 loop; any speed. Triton multiplies float32 without the matrix units, unless asked for
-`jax.default_matmul_precision("tensorfloat32")`. What a cell may do with arrays inside a kernel: `jaxrnn.kernels.straight`.
+`jax.default_matmul_precision("tensorfloat32")`. What a cell may do with arrays inside a kernel:
+`jaxrnn.experimental.kernels.straight`.
 """
 
 from __future__ import annotations
@@ -37,14 +38,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import check
-from jaxrnn.chunk import fused_chunk, is_fused
-from jaxrnn.derivative import Derivative
-from jaxrnn.kept import Gates, gates_from_states, linearize_gates
-from jaxrnn.kernels.loop import BACK_ENDS, Kernel, tile_shapes
-from jaxrnn.lengths import Steps, enter, leave
+from jaxrnn.engine.autodiff import Live, tangent_of
+from jaxrnn.engine.chunk import fused_chunk, is_fused
+from jaxrnn.engine.derivative import Derivative
+from jaxrnn.engine.facts import StepFacts
+from jaxrnn.engine.masking import Steps, enter, leave
+from jaxrnn.engine.residuals import Residuals
+from jaxrnn.engine.step import update
+from jaxrnn.engine.tuning import current
+from jaxrnn.experimental.kernels.loop import BACK_ENDS, Kernel, tile_shapes
 from jaxrnn.memory.modes import STATES, named
-from jaxrnn.step import update
-from jaxrnn.tangents import Live, all_have_rows, over_time, step_shapes, tangent_of
 
 _ON_CHIP = 227 * 1024  # bytes of shared memory that one block can have on a Hopper GPU
 
@@ -52,7 +55,7 @@ _ON_CHIP = 227 * 1024  # bytes of shared memory that one block can have on a Hop
 def persistent_chunk(
     cell: Any, params: Any, xs: Any, state: Any, steps: Steps, *, back_end: str | None = None, rows: int | None = None
 ) -> tuple[Any, Any]:
-    """K steps of a cell in four functions in one kernel, as `jaxrnn.chunk.fused_chunk` takes and gives them.
+    """K steps of a cell in four functions in one kernel, as `jaxrnn.engine.chunk.fused_chunk` takes and gives them.
 
     Args:
       cell: a cell in four functions, each of which treats every row of the batch alone.
@@ -81,7 +84,7 @@ def persistent_chunk(
 
 
 def fits(cell: Any, params: Any, xs: Any, state: Any, *, back_end: str | None = None, rows: int | None = None) -> bool:
-    """Whether a GPU can take the cell's kernel: `jaxrnn.chunk.fused_chunk` is for what it cannot.
+    """Whether a GPU can take the cell's kernel: `jaxrnn.engine.chunk.fused_chunk` is for what it cannot.
 
     Args:
       cell, params, xs, state, back_end, rows: as for `persistent_chunk`; arrays or `jax.ShapeDtypeStruct`s.
@@ -93,10 +96,10 @@ def fits(cell: Any, params: Any, xs: Any, state: Any, *, back_end: str | None = 
     batch = jax.tree.leaves(xs)[0].shape[1]
     if not is_fused(cell) or not all(leaf.ndim and leaf.shape[0] == batch for leaf in jax.tree.leaves(state)):
         return False
-    kernel, has_rows = _kernel(back_end, rows), all_have_rows(cell, params, step_shapes(xs), state)
+    kernel, facts = _kernel(back_end, rows), _facts(cell, params, xs, state)
 
     def on_chip(params, xs, state):
-        z = over_time(cell.project, has_rows)(params, xs)
+        z = facts.over_time(cell.project)(params, xs)
         weights = kernel.line(_step(cell, params), None, state, (z, Steps())).weights
         zeros = lambda tree: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), tree)
         return weights, zeros(tile_shapes(kernel.rows, 0, state)), zeros(tile_shapes(kernel.rows, 1, z))
@@ -107,8 +110,8 @@ def fits(cell: Any, params: Any, xs: Any, state: Any, *, back_end: str | None = 
 
 
 def _kernel(back_end, rows) -> Kernel:
-    back_end = back_end or ("triton" if jax.default_backend() == "gpu" else "interpret")
-    check.back_end(back_end, BACK_ENDS)
+    back_end = back_end or ("triton" if current().platform == "gpu" else "interpret")
+    check.back_end(back_end, BACK_ENDS, before_mosaic=not current().has_mosaic)
     return Kernel(back_end, rows or BACK_ENDS[back_end].rows)
 
 
@@ -120,7 +123,7 @@ def _chunk(how: tuple[Any, Kernel], params: Any, xs: Any, state: Any, steps: Ste
 def _forward(how, params, xs, state, steps, keeps=False):
     """`(outputs, state)`, and the state that each step starts from."""
     cell, kernel = how
-    z = over_time(cell.project, all_have_rows(cell, params, step_shapes(xs), state))(params, xs)
+    z = _facts(cell, params, xs, state).over_time(cell.project)(params, xs)
     items = z, steps.varying
     end, (outputs, states) = kernel.scan(_step(cell, params, keeps), steps.start, state, items)
     return (outputs, end), states
@@ -144,14 +147,14 @@ def _chunk_fwd(how, params, xs, state, steps):
 def _chunk_bwd(how, kept, cotangents):
     (cell, kernel), (params, xs, states, steps), (ct_outputs, ct_state) = how, kept, cotangents
     derivative = _derivative(cell, params, xs, states, steps)
-    live_params, live_xs = _live(params), _live(xs)
+    live_params, live_xs = Live.floats(params), Live.floats(xs)
     live = live_params.leaves(params), live_xs.leaves(xs)
-    front = lambda dparams, dxs: derivative.front(live_params.fill(dparams), live_xs.fill(dxs))
-    one_step = _step_back(derivative, jax.eval_shape(front, *live), kernel.rows)
+    outside = lambda dparams, dxs: derivative.from_outside(live_params.fill(dparams), live_xs.fill(dxs))
+    one_step = _step_back(derivative, jax.eval_shape(outside, *live), kernel.rows)
     ct_start = jax.tree.map(jnp.zeros_like, steps.start)
     items = derivative.items, ct_outputs
     (ct_state, ct_start), ct_added = kernel.scan(one_step, None, (ct_state, ct_start), items, reverse=True)
-    ct_params, ct_xs = jax.linear_transpose(front, *live)(tuple(ct_added))
+    ct_params, ct_xs = jax.linear_transpose(outside, *live)(tuple(ct_added))
     ct_steps = dataclasses.replace(jax.tree.map(lambda _: None, steps), start=ct_start)
     return live_params.fill(ct_params, None), live_xs.fill(ct_xs, None), ct_state, ct_steps
 
@@ -159,26 +162,28 @@ def _chunk_bwd(how, kept, cotangents):
 _chunk.defvjp(_chunk_fwd, _chunk_bwd)
 
 
+def _facts(cell, params, xs, state) -> StepFacts:
+    return StepFacts.of(cell, params, _one_step(xs), state, current())
+
+
+def _one_step(tree):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
+
+
 def _derivative(cell, params, xs, states, steps) -> Derivative:
-    has_rows = all_have_rows(cell, params, step_shapes(xs), jax.tree.map(lambda leaf: leaf[0], states))
-    z = over_time(cell.project, has_rows)(params, xs)
+    facts = _facts(cell, params, xs, _one_step(states))
+    z = facts.over_time(cell.project)(params, xs)
     recur = lambda state, dstate: tangent_of(lambda s: cell.recur(params, s), (state,), (dstate,))
-    return Derivative(cell, params, xs, z, states, gates_from_states(cell, params, z, states), steps, recur, has_rows)
+    residuals = Residuals.of(cell, "states", params, _one_step(z), _one_step(states))
+    start = jax.tree.map(lambda leaf: leaf[0], states)
+    states, gates = residuals.read(params, z, start, steps, jax.tree.leaves(states), 0, None)
+    return Derivative(cell, params, xs, z, states, gates, steps, recur, facts)
 
 
-def _step_back(derivative: Derivative, added: Any, rows: int) -> Callable:
+def _step_back(derivative: Derivative, outside: Any, rows: int) -> Callable:
     """A step of the backward loop, for a tile."""
-    cell, params, rebuild = derivative.cell, derivative.params, []
     tile = functools.partial(tile_shapes, rows, 1)
-
-    def gates(z, state):
-        rebuild.append(linearize_gates(cell, params, z, cell.recur(params, state), state).rebuild)
-
-    jax.eval_shape(gates, tile(derivative.z), tile(derivative.states))
-    on_tile = dataclasses.replace(derivative, gates=Gates(derivative.gates.kept, rebuild[0]))
-    return lambda _, carry, item: on_tile.step_back(tile(added), carry, item)
-
-
-def _live(tree) -> Live:
-    leaves, structure = jax.tree.flatten(tree)
-    return Live(structure, tuple(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves))
+    residuals = Residuals.of(derivative.cell, "states", derivative.params, tile(derivative.z), tile(derivative.states))
+    gates = dataclasses.replace(derivative.gates, residuals=residuals)
+    on_tile = dataclasses.replace(derivative, gates=gates)
+    return lambda _, carry, item: on_tile.step_back(tile(outside), carry, item)

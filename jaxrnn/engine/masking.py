@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.export import is_symbolic_dim
 
+from jaxrnn.engine.autodiff import without_gradient
 from jaxrnn.keys import StepKey, fold_in
-from jaxrnn.tangents import without_gradient
 
 State = Any
 
@@ -38,7 +38,8 @@ class Steps:
       start: the initial state, leaves `[B, ...]`; None is zero, as a tangent may be.
       count: K.
       keep: what a chunk keeps for its backward pass, "gates", "states", or the "fastest" of the two.
-      of_four: how a cell in four functions runs these steps; None is `jaxrnn.chunk.fused_chunk`.
+      of_four: how a cell in four functions runs these steps; None is `jaxrnn.engine.chunk.fused_chunk`.
+      tuning: what is fastest where the run runs; None is asked for.
       fill: `tree [K, B, ...] -> tree`, whose padding is safe to call a function with; None where it is so already.
     """
 
@@ -51,6 +52,7 @@ class Steps:
     count: Any = dataclasses.field(default=None, metadata={"static": True})
     keep: str = dataclasses.field(default="fastest", metadata={"static": True})
     of_four: Callable | None = dataclasses.field(default=None, metadata={"static": True})
+    tuning: Any = dataclasses.field(default=None, metadata={"static": True})
     fill: Callable | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
@@ -146,11 +148,12 @@ def fill_padding(valid: jax.Array | None, tree: Any, first: Any) -> Any:
 
 def enter(step: Steps, state: State) -> State:
     """The state that a step's cell is called with: `start` where an episode begins and in the padding."""
-    if step.again is None:
+    again = step.again
+    if again is None:
         return state
     start = jax.tree.map(jnp.zeros_like, state) if step.start is None else step.start
-    has_rows = lambda leaf: leaf.ndim >= step.again.ndim  # a leaf that has none goes on
-    return jax.tree.map(lambda leaf, s: select_rows(step.again, s, leaf) if has_rows(leaf) else leaf, state, start)
+    has_rows = lambda leaf: leaf.ndim >= again.ndim  # a leaf that has none goes on
+    return jax.tree.map(lambda leaf, s: select_rows(again, s, leaf) if has_rows(leaf) else leaf, state, start)
 
 
 def leave(step: Steps, old: State, new: State) -> State:

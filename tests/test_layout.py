@@ -1,4 +1,6 @@
-"""Rows that have ended leave the loop: when, and that nothing but the time shows it."""
+"""Tiles of a batch: when there are some, when they end, and that nothing but the time shows it."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn import ragged
+from jaxrnn.engine.tuning import current, using
 
 T, B, D = 12, 11, 3
 LENGTHS = np.array([5, 12, 0, 3, 3, 9, 1, 2, 7, 4, 1], np.int32)
@@ -14,7 +16,7 @@ PLAIN = jax.checkpoint_policies.everything_saveable  # a policy of one's own: a 
 pytestmark = pytest.mark.usefixtures("one_device")
 
 
-class Turned(jaxrnn.BasicRNNCell):
+class Transposed(jaxrnn.BasicRNNCell):
     """Its gates have a derivative that is laid out otherwise, `[2, H, B]`."""
 
     def gates(self, params, z, r, state):
@@ -25,33 +27,16 @@ CELLS = {
     "lstm": jaxrnn.LSTMCell(4, use_peepholes=True, num_proj=2),
     "gru": jaxrnn.GRUCell(4),
     "basic": jaxrnn.BasicRNNCell(4),
-    "turned": Turned(4),
+    "transposed": Transposed(4),
     "stack": jaxrnn.MultiRNNCell([jaxrnn.LSTMCell(4), jaxrnn.ResidualWrapper(jaxrnn.GRUCell(4, reset_after=False))]),
 }
 
 
 @pytest.fixture
-def few_rows(monkeypatch):
-    jax.clear_caches()
-    monkeypatch.setattr(ragged, "_FEWEST_ROWS", 1)
-    yield
-    jax.clear_caches()
-
-
-@pytest.fixture
-def shares(monkeypatch):
-    """The shares of the rows that each run so far was to have."""
-    seen, longest_first = [], ragged.longest_first
-
-    def spy(parts):
-        parts, ends = longest_first(parts)
-        seen.append([share for share, _ in ends])
-        return parts, ends
-
-    monkeypatch.setattr("jaxrnn.whole.longest_first", spy)
-    jax.clear_caches()
-    yield seen
-    jax.clear_caches()
+def small_tiles():
+    """Four tiles of three rows, one of which is missing."""
+    with using(dataclasses.replace(current(), tile_rows=3)):
+        yield
 
 
 def problem(cell, dtype=jnp.float64):
@@ -79,47 +64,30 @@ def value(cell, memory, lengths=LENGTHS, **options):
 
 
 @pytest.mark.parametrize(
-    ("batch", "time", "chunk_size", "expected"),
-    [
-        (64, 100, 10, [1, 2, 4, 8]),
-        (63, 100, 10, [1, 2, 4]),
-        (16, 100, 10, [1, 2]),
-        (15, 100, 10, [1]),  # few rows
-        (64, 100, 40, [1, 2]),  # two chunks and a rest
-        (64, 100, 100, [1]),  # a single chunk
-    ],
+    ("batch", "whole", "ragged"),
+    [(64, 16, 16), (63, 21, 21), (33, 11, 17), (32, 16, 16), (31, None, 16), (16, None, 8), (15, None, None), (37, None, 19)],
 )
-def test_shares_of_the_rows(batch, time, chunk_size, expected, shares):
-    cell = jaxrnn.GRUCell(5)
-    params = cell.init(jax.random.key(0), D)
-    inputs, lengths = jax.ShapeDtypeStruct((batch, time, D), jnp.float32), jax.ShapeDtypeStruct((batch,), jnp.int32)
-    run = lambda inputs, lengths: jaxrnn.dynamic_rnn(cell, params, inputs, sequence_length=lengths, chunk_size=chunk_size)
-    jax.eval_shape(run, inputs, lengths)
-    jax.eval_shape(lambda inputs: jaxrnn.dynamic_rnn(cell, params, inputs, chunk_size=chunk_size), inputs)
-    assert shares == [expected, [1]]
-
-
-def test_not_on_a_gpu_and_not_on_several_devices(few_rows, shares, monkeypatch):
-    for name, other in (("default_backend", "gpu"), ("device_count", 8)):
-        with monkeypatch.context() as patch:
-            patch.setattr(jax, name, lambda other=other: other)
-            jax.eval_shape(value(CELLS["gru"], "save"), *problem(CELLS["gru"], jnp.float32))
-        jax.clear_caches()
-    assert shares == [[1], [1]]
+def test_tiles_of_a_batch(batch, whole, ragged):
+    on_one_cpu = dataclasses.replace(current(), platform="cpu", sharded=False)
+    assert (on_one_cpu.tile(batch, False), on_one_cpu.tile(batch, True)) == (whole, ragged)
+    for elsewhere in ({"platform": "gpu"}, {"sharded": True}):
+        assert dataclasses.replace(on_one_cpu, **elsewhere).tile(batch, True) is None
 
 
 @pytest.mark.parametrize(
-    ("lengths", "rows"),
+    ("lengths", "steps"),
     [
-        ([7, 1, 3, 1], [4, 4, 2, 2, 1, 1, 1, 1]),
-        ([3, 3, 8, 2], [4, 4, 4, 4, 1, 1, 1, 1]),
-        ([2, 0, 2, 0], [2, 2]),
-        ([8, 8, 8, 8], [4] * 8),
-        ([0, 0, 0, 0], []),
+        ([7, 1, 3, 1], [8, 2]),
+        ([3, 3, 8, 2], [8, 4]),
+        ([2, 0, 2, 0], [2, 0]),
+        ([8, 8, 8, 8], [8, 8]),
+        ([0, 0, 0, 0], [0, 0]),
+        ([1, 7, 1, 5, 3], [8, 2]),
     ],
 )
 @pytest.mark.parametrize("reverse", [False, True])
-def test_the_rows_of_every_step(lengths, rows, reverse, few_rows):
+def test_the_steps_of_every_tile(lengths, steps, reverse):
+    """A tile ends with the chunk that its longest row ends in; the longest rows are in the first one."""
     ran = []
 
     class Counted(jaxrnn.BasicRNNCell):
@@ -127,12 +95,13 @@ def test_the_rows_of_every_step(lengths, rows, reverse, few_rows):
             jax.debug.callback(lambda: ran.append(state.shape[0]))
             return super().gates(params, z, r, state)
 
-    cell = Counted(2)
-    params = cell.init(jax.random.key(0), D)
-    run = lambda n: jaxrnn.dynamic_rnn(cell, params, jnp.ones((4, 8, D)), sequence_length=n, chunk_size=2, reverse=reverse)
-    jax.block_until_ready(jax.jit(run)(jnp.array(lengths)))
+    cell, batch = Counted(2), len(lengths)
+    params, inputs = cell.init(jax.random.key(0), D), jnp.ones((batch, 8, D))
+    with using(dataclasses.replace(current(), tile_rows=2)):
+        run = lambda n: jaxrnn.dynamic_rnn(cell, params, inputs, sequence_length=n, chunk_size=2, reverse=reverse)
+        jax.block_until_ready(jax.jit(run)(jnp.array(lengths)))
     jax.effects_barrier()
-    assert ran == (rows[::-1] if reverse else rows)
+    assert ran == [-(-batch // 2)] * sum(steps)
 
 
 # ---- what
@@ -145,12 +114,12 @@ def test_the_rows_of_every_step(lengths, rows, reverse, few_rows):
         ("lstm", "recompute", {"resets": True, "reverse": True}),
         ("gru", "recompute", {"time_major": True, "chunk_size": 5}),
         ("basic", "save", {"resets": True, "reverse": True, "time_major": True}),
-        ("turned", "save", {}),
+        ("transposed", "save", {}),
         ("stack", "save", {"reverse": True, "chunk_size": 5}),
     ],
     ids=str,
 )
-def test_as_the_scan_over_chunks(name, memory, options, few_rows, shares, x64):
+def test_as_the_scan_over_chunks(name, memory, options, small_tiles, x64):
     cell = CELLS[name]
     params, inputs, state = problem(cell)
     turn = (lambda leaf: leaf.swapaxes(0, 1)) if "time_major" in options else lambda leaf: leaf
@@ -159,12 +128,11 @@ def test_as_the_scan_over_chunks(name, memory, options, few_rows, shares, x64):
     inputs = turn(inputs.at[2].set(jnp.nan).at[0, 5:].set(jnp.inf))  # both are padding
     grad = lambda memory: jax.jit(jax.value_and_grad(value(cell, memory, **options), (0, 1, 2)))(params, inputs, state)
     got, want = grad(memory), grad(PLAIN)
-    assert set(map(tuple, shares)) == {(1, 2) if "chunk_size" in options else (1, 2, 4)}
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-12), got, want)
 
 
 @pytest.mark.parametrize("many_lengths", [False, True])
-def test_under_vmap(many_lengths, few_rows, x64):
+def test_under_vmap(many_lengths, small_tiles, x64):
     cell = CELLS["gru"]
     params, inputs, state = problem(cell)
     inputs = jnp.stack([inputs, jnp.cos(inputs)])
@@ -176,7 +144,7 @@ def test_under_vmap(many_lengths, few_rows, x64):
         jax.tree.map(lambda e, w, i=i: np.testing.assert_allclose(e[i], w, rtol=1e-10, atol=1e-12), each, want)
 
 
-def test_forward_mode_and_second_derivatives(few_rows, x64):
+def test_forward_mode_and_second_derivatives(small_tiles, x64):
     cell = CELLS["gru"]
     at = problem(cell)
     ours, plain = value(cell, "save"), value(cell, PLAIN)
@@ -187,7 +155,7 @@ def test_forward_mode_and_second_derivatives(few_rows, x64):
         jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-11), derivative(ours), derivative(plain))
 
 
-def test_lengths_that_are_out_of_range(few_rows, x64):
+def test_lengths_that_are_out_of_range(small_tiles, x64):
     cell = CELLS["gru"]
     params, inputs, state = problem(cell)
     run = jax.jit(lambda n: jaxrnn.dynamic_rnn(cell, params, inputs, initial_state=state, sequence_length=n, chunk_size=2))
@@ -195,9 +163,27 @@ def test_lengths_that_are_out_of_range(few_rows, x64):
     jax.tree.map(np.testing.assert_array_equal, run(wild), run(LENGTHS))
 
 
-def test_gates_that_are_carried_along(few_rows, x64, monkeypatch):
+def test_gates_that_are_handed_on(small_tiles, x64):
     """As the forward pass has it before jax 0.11."""
-    monkeypatch.setattr("jaxrnn.whole._carries_gates", lambda state: True)
     cell = CELLS["gru"]
     run = lambda memory: jax.jit(value(cell, memory))(*problem(cell))
-    np.testing.assert_allclose(run("save"), run(PLAIN), rtol=1e-12)
+    with using(dataclasses.replace(current(), old_loops=True, many_rows=1)):
+        got = run("save")
+    np.testing.assert_allclose(got, run(PLAIN), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("batch", "time_major"), [(4, True), (9, False)])
+def test_tiles_of_rows_that_do_not_end(batch, time_major, x64):
+    cell = jaxrnn.LSTMCell(4, num_proj=2)
+    params = cell.init(jax.random.key(0), D, jnp.float64)
+    inputs = jax.random.normal(jax.random.key(1), (7, batch, D) if time_major else (batch, 7, D), jnp.float64)
+
+    def loss(params, inputs, memory):
+        return weighted(jaxrnn.dynamic_rnn(cell, params, inputs, time_major=time_major, chunk_size=3, memory=memory))
+
+    grad = lambda memory: jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2)(params, inputs, memory)
+    with using(dataclasses.replace(current(), tile_rows=2)):
+        got = grad("save"), grad("recompute")
+    want = grad(PLAIN)
+    for each in got:
+        jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-12), each, want)

@@ -1,4 +1,4 @@
-"""The engine: K steps at once, and what they keep for their derivative.
+"""A chunk: K steps of any cell at once.
 
 A chunk takes `params`, inputs `[K, B, ...]`, a state `[B, ...]` and the `Steps`, and returns `(outputs, state)`, the same
 as K steps. There are three kinds:
@@ -7,16 +7,11 @@ as K steps. There are three kinds:
 - `fused_chunk`, for a cell in four functions (`jaxrnn.RNNCell`);
 - `plain_chunk`, a `lax.scan` of any function `cell(params, inputs, state) -> (output, new_state)`; of a class too that
   overrides `__call__`.
-
-The fused chunk is differentiated by a tangent rule (`jax.custom_jvp`; `jaxrnn.derivative` has its equations) and not by a
-`custom_vjp`, so forward mode, `jax.linearize` and `jax.hessian` take the same road.
-
-Two things can be kept for the loop, and either gives the other: the gates give the states by running `combine` alone, the
-states give the gates by running `project`, `recur` and `gates` for all the steps at once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -26,14 +21,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
-from jaxrnn.derivative import Derivative
-from jaxrnn.kept import keep
+from jaxrnn.engine.autodiff import Live, with_backward
+from jaxrnn.engine.derivative import Derivative, forward
+from jaxrnn.engine.facts import StepFacts
+from jaxrnn.engine.masking import FirstStep, Steps, enter, fill_padding, leave, zero_padding
+from jaxrnn.engine.residuals import Residuals
+from jaxrnn.engine.rewrites import recur_tangent
+from jaxrnn.engine.step import update
+from jaxrnn.engine.tuning import current
 from jaxrnn.keys import call_cell, fold_in
-from jaxrnn.lengths import FirstStep, Steps, enter, fill_padding, leave, zero_padding
-from jaxrnn.memory.modes import STATES, Mode, named_for_gradients
-from jaxrnn.recurrent import recur, recur_tangent, rows_of
-from jaxrnn.step import update
-from jaxrnn.tangents import all_have_rows, instantiate, over_time, step_shapes, with_float0
+from jaxrnn.memory.modes import GATES, STATES, Mode, named, named_for_gradients
 
 
 def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
@@ -51,8 +48,7 @@ def own_chunk(cell: Any) -> Callable | None:
 
 def chunk_of_four(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
     """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`; a method of cells in four functions."""
-    run = steps.of_four or (fused_chunk if taken_apart(xs, state) else plain_chunk)
-    return run(cell, params, xs, state, steps)
+    return (steps.of_four or fused_chunk)(cell, params, xs, state, steps)
 
 
 def is_fused(cell: Any) -> bool:
@@ -64,14 +60,6 @@ def fused_throughout(cell: Any) -> bool:
     """Whether it is a cell in four functions, or made of such ones alone."""
     inner = getattr(cell, "inner_cells", ()) if own_chunk(cell) else ()
     return is_fused(cell) or (len(inner) > 0 and all(map(fused_throughout, inner)))
-
-
-def taken_apart(inputs: Any, state: Any) -> bool:
-    """Whether the four functions are run apart: there are inputs and a state, all of which has a derivative. Else each step is
-    run as a whole."""
-    leaves = jax.tree.leaves(state)
-    both = len(jax.tree.leaves(inputs)) > 0 and len(leaves) > 0
-    return both and all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
 
 
 def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
@@ -93,38 +81,68 @@ def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) 
     return outputs, state
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def step_by_step(cell: Callable, *args: Any) -> tuple[Any, Any]:
+    """The chunk whose derivatives are all those but the gradient: it keeps nothing, and has no use for large products.
+
+    Where it is differentiated again, in reverse, a step is run once more from its state.
+    """
+    return plain_chunk(jax.checkpoint(cell, prevent_cse=False), *args)
+
+
+# ---- the chunk of a cell in four functions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Chunk:
+    """A chunk to run: a cell, what is kept of it, what tracing a step shows; and what there is to keep, once it is known."""
+
+    cell: Any
+    tuned: Any  # the cell in the form that is fastest
+    keeps: str
+    facts: StepFacts
+    traced: list[Residuals] = dataclasses.field(default_factory=list)
+
+
 def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
-    """The chunk of a cell in four functions."""
-
-    def one_step(state, item):
-        z, step = item[0], steps.at(item[1])
-        start = enter(step, state)
-        output, new = update(cell, params, z, recur(cell, params, start), start)
-        return leave(step, state, new), output
-
-    z = over_time(cell.project, all_have_rows(cell, params, step_shapes(xs), state))(params, xs)
-    state, outputs = lax.scan(one_step, state, (z, steps.varying), length=steps.length)
-    return outputs, state
+    """K steps with the derivative of `jaxrnn.engine.derivative`; step by step where the functions cannot be run apart."""
+    tuning = steps.tuning or current()
+    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
+    facts = StepFacts.of(cell, params, x, state, tuning)
+    if not facts.fit:
+        return plain_chunk(cell, params, xs, state, steps)
+    keeps = tuning.keeps if steps.keep == "fastest" else steps.keep
+    return _run(_Chunk(cell, facts.rewritten(cell), keeps, facts), (params, xs, state, steps))
 
 
-@functools.partial(fused_chunk.defjvp, symbolic_zeros=True)
-def _fused_chunk_jvp(cell: Any, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
-    params, xs, state, steps = primals
-    dparams, dxs, dstate, dsteps = tangents
-    has_rows = all_have_rows(cell, params, step_shapes(xs), state)
-    z = over_time(cell.project, has_rows)(params, xs)
-    out, states, gates = keep(cell, params, z, state, steps)
-    tangent = recur_tangent(cell, params, rows_of(state))
-    derivative = Derivative(cell, params, xs, z, states, gates, steps, tangent, has_rows)
-    dstart = instantiate(dsteps.start, steps.start)
+def _forward(chunk: _Chunk, args: tuple, keeps: bool) -> tuple[tuple[Any, Any], list]:
+    (params, xs, state, steps), cell = args, chunk.tuned
 
-    def one_step(dstate, item):
-        return derivative.step(dstate, dstart, *item)
+    def step(z, state):
+        if not keeps:
+            return *update(cell, params, z, cell.recur(params, state), state), []
+        chunk.traced[:] = [Residuals.of(cell, chunk.keeps, params, z, state)]
+        return chunk.traced[0].step(params, z, state)
 
-    items = (derivative.items, *derivative.front(dparams, dxs))
-    dend, doutputs = lax.scan(one_step, instantiate(dstate, state), items, length=steps.length)
-    return out, (with_float0(doutputs, out[0]), dend)
+    outputs, state, kept = forward(step, chunk.facts.over_time(cell.project)(params, xs), state, steps)
+    return (outputs, state), named(kept, GATES if chunk.keeps == "gates" else STATES)
+
+
+def _backward(chunk: _Chunk, args: tuple, kept: list, live: Live, cotangents: tuple) -> tuple:
+    (params, xs, state, steps), facts, cell = args, chunk.facts, chunk.tuned
+    live_params, live_xs, ct_start = live.part(0), live.part(1), None
+    if steps.start is not None and any(live.part(3).mask):
+        ct_start = jax.tree.map(jnp.zeros_like, steps.start)
+    z = facts.over_time(cell.project)(params, xs)
+    states, gates = chunk.traced[0].read(params, z, state, steps, kept, 0, None)
+    recur = recur_tangent(cell, params, facts.tuning.transposes_matrices(jax.tree.leaves(state)[0].shape[0]))
+    derivative = Derivative(cell, params, xs, z, states, gates, steps, recur, facts)
+    ct_outputs, ct_state = cotangents
+    ct_state, ct_start, ct_params, ct_xs = derivative.backward(live_params, live_xs, ct_outputs, ct_state, ct_start)
+    steps = steps if ct_start is None else dataclasses.replace(steps, start=ct_start)
+    return live_params.fill(ct_params), live_xs.fill(ct_xs), ct_state, steps
+
+
+_run = with_backward(lambda chunk, args: step_by_step(chunk.cell, *args), _forward, _backward)
 
 
 def chunk_body(
@@ -143,13 +161,13 @@ def chunk_body(
     resets, are called with. `of_four` is what `Steps` says of it.
     """
     flip = (lambda tree: jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)) if reverse else (lambda tree: tree)
+    make = functools.partial(Steps, run_key=key, keep=mode.keep, of_four=of_four, tuning=current())
 
     def run(state, chunk):
         time, inputs, resets = flip(chunk)
         mask = None if valid is None else valid(time)
         step_key = None if key is None else jax.vmap(fold_in, (None, 0))(key, time)
-        steps = Steps(mask, step_key=step_key, run_key=key, count=time.shape[0], keep=mode.keep, of_four=of_four)
-        steps = steps.starting(resets, first)
+        steps = make(mask, step_key=step_key, count=time.shape[0]).starting(resets, first)
         inputs = inputs if first is None else fill_padding(mask, inputs, first.inputs)
         outputs, state = run_chunk(cell, params, inputs, state, steps)
         return state, flip(zero_padding(mask, outputs))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from jaxrnn.kernels.straight import columns_of
+from jaxrnn.experimental.kernels.straight import columns_of
 
 
 def takes(arrays: list) -> bool:
@@ -19,7 +19,7 @@ def takes(arrays: list) -> bool:
 
 
 def call(program: Any, args: tuple, out: tuple, interpret: bool = False) -> Any:
-    """Runs a program as a `jaxrnn.kernels.loop.BackEnd`."""
+    """Runs a program as a `jaxrnn.experimental.kernels.loop.BackEnd`."""
     # Here, so that nothing experimental is loaded for those who have no use for it.
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import triton

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.kernels import mosaic, triton
-from jaxrnn.kernels.straight import Line, bind, straighten, whole
+from jaxrnn.experimental.kernels import mosaic, triton
+from jaxrnn.experimental.kernels.straight import Line, bind, straighten, whole
 
 Struct = jax.ShapeDtypeStruct
 

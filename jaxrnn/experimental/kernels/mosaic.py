@@ -16,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.kernels.straight import bind, columns_of
+from jaxrnn.experimental.kernels.straight import bind, columns_of
 
 _MOST_COLUMNS = 256  # of one product
 _SWIZZLES = 128, 64, 32  # bytes of a row that are stored together
@@ -29,7 +29,7 @@ def takes(arrays: list) -> bool:
 
 
 def call(program: Any, args: tuple, out: tuple, interpret: bool = False) -> Any:
-    """Runs a program as a `jaxrnn.kernels.loop.BackEnd`."""
+    """Runs a program as a `jaxrnn.experimental.kernels.loop.BackEnd`."""
     # Here, so that nothing experimental is loaded for those who have no use for it.
     from jax.experimental.pallas import mosaic_gpu as plgpu
 

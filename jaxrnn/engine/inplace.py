@@ -1,0 +1,225 @@
+"""Driver 2: a whole run of a cell in four functions, in arrays that are written in place.
+
+It computes what a scan over chunks computes, with fewer copies: JAX's scan stacks what every chunk keeps, transposes the whole
+sequence before and after it, and fills every array with zeros first. Here (`jaxrnn.engine.layout`) each chunk is cut out of the
+inputs as they lie, and what it keeps goes where it stays.
+
+    forward     for every chunk: keep the state that it starts from; project its inputs; run its steps, keeping their residuals
+    backward    for every chunk, from the last one: its states and gates; its steps backward; with the cotangents of z and r the
+                gradients of inputs and weights, each in one product
+
+"save" keeps the residuals of all steps, "recompute" runs a chunk again when the backward pass comes to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn.engine.autodiff import Live, add_tangents, residuals_are_constant, with_backward
+from jaxrnn.engine.chunk import chunk_body, step_by_step
+from jaxrnn.engine.derivative import Derivative, forward, put
+from jaxrnn.engine.facts import StepFacts
+from jaxrnn.engine.layout import Chunk, Layout, item
+from jaxrnn.engine.masking import Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
+from jaxrnn.engine.residuals import Residuals
+from jaxrnn.engine.rewrites import recur_tangent
+from jaxrnn.engine.scanned import scan_chunks
+from jaxrnn.engine.step import finish
+from jaxrnn.engine.tuning import Tuning
+from jaxrnn.memory.modes import SAVE, Mode
+
+
+class Reads(NamedTuple):
+    """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`, and what
+    steps that start again, and padded ones, are called with."""
+
+    params: Any
+    inputs: Any
+    state: Any
+    lengths: Any
+    resets: Any
+    first: Any
+
+    def chunk(self, chunk: Chunk, differentiated: bool = True) -> tuple[Any, Steps]:
+        """The inputs of a chunk, with its padding filled, and its steps."""
+        xs, first, lengths = chunk.read(self.inputs), chunk.tile.take(self.first), chunk.tile.take(self.lengths, "fill")
+        of_times = valid_steps(lengths)
+        valid = None if of_times is None else of_times(chunk.times)
+        steps = Steps(valid, count=chunk.size).starting(chunk.read(self.resets), first, differentiated)
+        return (xs if first is None else fill_padding(valid, xs, first.inputs)), steps
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """How to run: a cell, the layout, the memory mode ("save" or "recompute"), and what tracing a step shows."""
+
+    cell: Any
+    tuned: Any  # the cell in the form that is fastest
+    layout: Layout
+    mode: Mode
+    facts: StepFacts
+    shapes: tuple[Any, Any, Any]  # params, one step's z, the state of a tile
+    masked: bool  # whether a step may start from another state than the one before left
+
+    @functools.cached_property
+    def residuals(self) -> Residuals:
+        keeps = self.facts.tuning.keeps
+        return Residuals.of(self.tuned, keeps, *self.shapes, from_outputs=keeps == "gates" or not self.masked)
+
+
+class Tape(NamedTuple):
+    """What is kept of a whole run.
+
+    Attributes:
+      starts: the state that each chunk starts from, leaves `[tiles * N, R, ...]`.
+      steps: the residuals of each step, arrays `[tiles * T, R, ...]`.
+      outputs: the run's, if residuals are in them; zeros in the padding.
+      first_outputs: what belongs into the padding instead, leaves `[B, ...]`; None without lengths.
+    """
+
+    starts: Any
+    steps: list[jax.Array]
+    outputs: Any
+    first_outputs: Any
+
+    def padded_outputs(self, chunk: Chunk, steps: Steps) -> Any:
+        return fill_padding(steps.valid, chunk.read(self.outputs), chunk.tile.take(self.first_outputs))
+
+
+def run_in_place(
+    layout: Layout, mode: Mode, tuning: Tuning, lengths: Any, cell: Any, params: Any, xs: Any, state: Any, steps: Steps
+) -> tuple[Any, Any]:
+    """`(outputs, state)` of a cell in four functions over all T steps, `[T, B, ...]` or as the layout has them.
+
+    The padding of `xs` can hold anything, and the outputs have zeros there. `steps` has resets as its `again`.
+    """
+    start = state if steps.start is None else steps.start
+    first = first_step(at_first(xs, lengths, layout.axis, layout.reverse), start, lengths, steps.again)
+    reads = Reads(params, xs, state, lengths, steps.again, first)
+    facts = StepFacts.of(cell, params, layout.step(xs), state, tuning)
+    if not facts.fit:
+        return _plain((cell, layout, mode), reads)
+    masked = lengths is not None or steps.again is not None
+    if lengths is not None:
+        layout = dataclasses.replace(layout, size=facts.tile)
+    tuned = facts.rewritten(cell, halves=mode == SAVE and not masked and facts.tuning.keeps == "gates")
+    rows = lambda leaf: leaf.shape if layout.size is None else (layout.size, *leaf.shape[1:])
+    one_tile = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(rows(leaf), leaf.dtype), tree)
+    z, first = one_tile((facts.project.shapes, state))
+    shapes = jax.eval_shape(lambda: params), z, jax.eval_shape(tuned.begin, first)
+    return _run(Run(cell, tuned, layout, mode, facts, shapes, masked), reads)
+
+
+def _plain(static: tuple, reads: Reads, cell_chunk: Callable | None = None, in_chunks: bool = True) -> tuple[Any, Any]:
+    """The run as a scan, which JAX can differentiate in any mode."""
+    (cell, layout, mode), valid = static, valid_steps(reads.lengths)
+    time_major = lambda tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, layout.axis, 0), tree)
+    xs = jnp.arange(layout.time, dtype=jnp.int32), time_major(reads.inputs), time_major(reads.resets)
+    body = chunk_body(cell, reads.params, None, mode, valid, reads.first, layout.reverse, cell_chunk)
+    if in_chunks:
+        state, outputs = scan_chunks(body, reads.state, xs, layout.chunk_size, mode, layout.reverse)
+    else:
+        state, outputs = body(reads.state, xs)
+    back = lambda leaf: jnp.moveaxis(leaf, 0, layout.axis) if leaf.ndim > 1 else leaf
+    return jax.tree.map(back, outputs), state
+
+
+def _step_by_step(run: Run, reads: Reads) -> tuple[Any, Any]:
+    """The run whose derivatives are all those but the gradient."""
+    return _plain((run.cell, run.layout, run.mode), reads, step_by_step, in_chunks=run.mode != SAVE)
+
+
+def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape | None]:
+    """Runs, and keeps for the backward pass what it needs."""
+    layout, params, saves = run.layout, reads.params, keeps and run.mode == SAVE
+    step, kept, store = _step(run, params, saves)
+
+    def one_tile(tile, chunks, carry):
+        outputs, ends, starts, kept = carry
+
+        def one_chunk(chunk, carry):
+            outputs, state, starts, kept = carry
+            xs, steps = reads.chunk(chunk, differentiated=keeps)
+            starts = put(starts, state, chunk.place_of_chunk) if keeps else starts
+            z = run.facts.over_time(run.cell.project)(params, xs)
+            ys, state, kept = forward(step, z, state, steps, kept, lambda kept, more, k: store(kept, more, chunk.place + k))
+            return chunk.write(outputs, zero_padding(steps.valid, ys)), state, starts, kept
+
+        outputs, state, starts, kept = chunks(one_chunk, (outputs, run.tuned.begin(tile.take(ends)), starts, kept))
+        return outputs, tile.put(ends, run.tuned.end(state)), starts, kept
+
+    starts = layout.buffers(run.shapes[2], per_chunk=True) if keeps else None
+    carry = layout.zeros(run.facts.combine.shapes[0]), reads.state, starts, kept
+    outputs, state, starts, kept = layout.loop(one_tile, carry, reads.lengths)
+    state, kept = (state, kept) if saves else lax.optimization_barrier((state, kept))
+    if not keeps:
+        return (outputs, state), None
+    if not saves or all(i is None for i in run.residuals.outputs):
+        return (outputs, state), Tape(starts, kept, None, None)
+    first = first_step(at_first(outputs, reads.lengths, layout.axis, layout.reverse), (), reads.lengths, None)
+    return (outputs, state), Tape(starts, kept, outputs, None if first is None else first.inputs)
+
+
+def _step(run: Run, params: Any, saves: bool) -> tuple[Callable, list, Callable]:
+    """`(z, state) -> (output, new_state, what is kept)`, where that is kept, and `(kept, what is kept, place) -> kept`."""
+    if saves:
+        return functools.partial(run.residuals.step, params), run.layout.buffers(run.residuals.shapes), put
+    cell, (_, z, state), tuning = run.tuned, run.shapes, run.facts.tuning
+    hands_on = tuning.carries_gates(run.layout.tile, len(jax.tree.leaves(state)))
+
+    def step(z, state):
+        g = cell.gates(params, z, cell.recur(params, state), state)
+        return *finish(cell, params, g, state), jax.tree.leaves(g) if hands_on else []
+
+    last = jax.eval_shape(step, z, state)[2] if hands_on else []
+    return step, jax.tree.map(jnp.zeros_like, last), lambda kept, more, place: more
+
+
+def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[Any, Any]) -> Reads:
+    """The cotangents of what the run reads."""
+    layout, params, cell = run.layout, reads.params, run.tuned
+    live_params, live_inputs, ct_first = live.part(0), live.part(1), reads.first  # cotangents of the latter by resets alone
+    recur = recur_tangent(cell, params, run.facts.tuning.transposes_matrices(layout.tile))
+    zeros = lambda leaves: [jnp.zeros_like(leaf) for leaf in leaves]
+
+    def one_tile(tile, chunks, carry):
+        ct_params, ct_inputs, ct_states, ct_starts = carry
+
+        def one_chunk(chunk, carry):
+            ct_params, ct_inputs, ct_state, ct_start = carry
+            xs, steps = reads.chunk(chunk)
+            z, start = run.facts.over_time(cell.project)(params, xs), item(tape.starts, chunk.place_of_chunk)
+            if run.mode == SAVE:
+                kept, place, outputs = tape.steps, chunk.place, tape.padded_outputs(chunk, steps)
+            else:
+                outputs, _, kept = forward(functools.partial(run.residuals.step, params), z, start, steps)
+                place = 0
+            states, gates = run.residuals.read(params, z, start, steps, kept, place, outputs)
+            derivative = Derivative(cell, params, xs, z, states, gates, steps, recur, run.facts)
+            ct_ys = zero_padding(steps.valid, chunk.read(cotangents[0]))
+            back = derivative.backward(live_params, live_inputs, ct_ys, ct_state, ct_start)
+            ct_state, ct_start, more, ct_xs = back
+            ct_inputs = chunk.write(ct_inputs, zero_padding(steps.valid, ct_xs))
+            return add_tangents(ct_params, more), ct_inputs, ct_state, ct_start
+
+        carry = ct_params, ct_inputs, cell.begin(tile.take(ct_states)), tile.take(ct_starts)
+        ct_params, ct_inputs, ct_state, ct_start = chunks(one_chunk, carry)
+        return ct_params, ct_inputs, tile.put(ct_states, cell.end(ct_state)), tile.put(ct_starts, ct_start)
+
+    ct_starts = None if reads.resets is None else jax.tree.map(jnp.zeros_like, reads.state)
+    carry = zeros(live_params.leaves(params)), zeros(live_inputs.leaves(reads.inputs)), cotangents[1], ct_starts
+    ct_params, ct_inputs, ct_state, ct_starts = layout.loop(one_tile, carry, reads.lengths, backward=True)
+    if reads.resets is not None:
+        ct_first = ct_first._replace(state=ct_starts)
+    ct_params, ct_inputs = live_params.fill(ct_params), live_inputs.fill(ct_inputs)
+    return Reads(ct_params, ct_inputs, ct_state, reads.lengths, reads.resets, ct_first)
+
+
+_run = with_backward(_step_by_step, residuals_are_constant(_step_by_step, _forward), _backward)

@@ -1,0 +1,219 @@
+"""How a run goes through its arrays: tiles of rows, one after the other; of each tile the chunks of its steps.
+
+    rows
+     |  tile 0   [ chunk 0 ][ chunk 1 ][ chunk 2 ] ->
+     |  tile 1   [ chunk 0 ][ chunk 1 ]               a tile ends with its longest row
+     v
+
+A chunk is cut out of a sequence as it lies, and written where it belongs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a sequence is run through.
+
+    Attributes:
+      time: T.
+      batch: B.
+      chunk_size: K; what is left of T is one shorter chunk.
+      axis: of time in the sequence's arrays, 0 or 1; the other one is the batch.
+      reverse: whether the last step comes first.
+      size: R, the rows of a tile; None is B.
+    """
+
+    time: Any
+    batch: Any
+    chunk_size: Any
+    axis: int
+    reverse: bool
+    size: int | None = None
+
+    @property
+    def tile(self) -> Any:
+        """R."""
+        return self.batch if self.size is None else self.size
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.batch // self.tile)
+
+    @property
+    def chunks(self) -> int:
+        """N, the number of chunks of each row."""
+        return -(-self.time // self.chunk_size)
+
+    def zeros(self, step: Any) -> Any:
+        """A sequence of zeros, of steps with these shapes, `[B, ...]`."""
+        zeros = lambda leaf: jnp.zeros((*leaf.shape[: self.axis], self.time, *leaf.shape[self.axis :]), leaf.dtype)
+        return jax.tree.map(zeros, step)
+
+    def step(self, tree: Any) -> Any:
+        """One step of the sequence, of a tile's rows, as shapes."""
+        size = lambda leaf: (self.tile, *leaf.shape[2:])
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(size(leaf), leaf.dtype), tree)
+
+    def buffers(self, step: Any, per_chunk: bool = False) -> Any:
+        """Zeros for every step, or every chunk, of all tiles, `[tiles * T, R, ...]`, of shapes `[R, ...]`."""
+        count = self.tiles * (self.chunks if per_chunk else self.time)
+        return jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), step)
+
+    def loop(self, body: Callable, carry: Any, lengths: Any, backward: bool = False) -> Any:
+        """`carry = body(tile, chunks, carry)` for every tile.
+
+        There `carry = chunks(of_chunk, carry)` does `of_chunk(chunk, carry)` for every chunk that has steps, in the order of
+        the run, or, if backward, the other way round.
+        """
+
+        def one_tile(j, rows, end, carry):
+            tile = Tile(self, j, rows)
+            chunks = lambda of_chunk, carry: self._chunks(tile, of_chunk, carry, end, self.reverse != backward)
+            return body(tile, chunks, carry)
+
+        if self.size is None:
+            return one_tile(0, None, None if lengths is None else _of_all_examples(jnp.max(lengths, initial=0)), carry)
+        order = self._longest_first(lengths)
+        ends = _of_all_examples(jnp.take(lengths, order[:, 0]))
+        return lax.fori_loop(0, self.tiles, lambda j, carry: one_tile(j, item(order, j), item(ends, j), carry), carry)
+
+    def _longest_first(self, lengths):
+        """The rows in the order of their lengths, `[tiles, R]`, with B where there is none."""
+        order = jnp.argsort(lengths, descending=True).astype(jnp.int32)
+        missing = self.tiles * self.tile - self.batch
+        return jnp.concatenate([order, jnp.full(missing, self.batch, jnp.int32)]).reshape(self.tiles, self.tile)
+
+    def _chunks(self, tile, body, carry, end, downward):
+        full, rest = divmod(self.time, self.chunk_size)
+        before = lambda least, most: most if end is None else jnp.clip(-(-end // self.chunk_size), least, most)
+        spans = [(0, before(0, full), self.chunk_size)]
+        if full != self.chunks:
+            spans.append((full, before(full, self.chunks), rest))
+        for first, stop, size in reversed(spans) if downward else spans:
+            number = (lambda i, last=first + stop - 1: last - i) if downward else (lambda i: i)
+            one = lambda i, carry, number=number, size=size: body(Chunk(tile, number(i), size), carry)
+            carry = lax.fori_loop(first, stop, one, carry)
+        return carry
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """Some rows of the batch.
+
+    Attributes:
+      layout: whose rows.
+      number: which tile.
+      rows: `[R]`, which rows, B where there is none; None is all, as they lie.
+    """
+
+    layout: Layout
+    number: Any
+    rows: Any
+
+    def take(self, tree: Any, missing: str = "clip") -> Any:
+        """The tile's rows of arrays `[B, ...]`. In the place of a row that is missing: the last one, or with "fill" zeros."""
+        if self.rows is None:
+            return tree
+        return jax.tree.map(lambda leaf: jnp.take(leaf, self.rows, 0, mode=missing, fill_value=0), tree)
+
+    def put(self, tree: Any, values: Any) -> Any:
+        """Arrays `[B, ...]` with the tile's rows as in `values`."""
+        if self.rows is None:
+            return values
+        return jax.tree.map(lambda leaf, v: leaf.at[self.rows].set(v, mode="drop"), tree, values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """K steps of a tile. Its own arrays are `[K, R, ...]`, the first step to run first."""
+
+    tile: Tile
+    number: Any
+    size: Any
+
+    @property
+    def times(self) -> jax.Array:
+        """`[K]`, the steps' places in the sequence."""
+        times = self._start + jnp.arange(self.size, dtype=jnp.int32)
+        return jnp.flip(times) if self.tile.layout.reverse else times
+
+    @property
+    def place(self) -> Any:
+        """Where its first step's item is in `Layout.buffers`."""
+        return self.tile.number * self.tile.layout.time + self._start
+
+    @property
+    def place_of_chunk(self) -> Any:
+        """Where its own item is."""
+        return self.tile.number * self.tile.layout.chunks + self.number
+
+    def read(self, tree: Any) -> Any:
+        """This chunk of a sequence."""
+        return jax.tree.map(lambda leaf: self._in_order(jnp.moveaxis(self._cut(leaf), self.tile.layout.axis, 0)), tree)
+
+    def write(self, tree: Any, values: Any) -> Any:
+        """The sequence with this chunk in its place."""
+        back = lambda value: jnp.moveaxis(self._in_order(value), 0, self.tile.layout.axis)
+        return jax.tree.map(lambda leaf, value: self._put(leaf, back(value)), tree, values)
+
+    @property
+    def _start(self):
+        return self.number * self.tile.layout.chunk_size
+
+    def _in_order(self, leaf):
+        """From the order of the sequence to that of the run, or back."""
+        return jnp.flip(leaf, 0) if self.tile.layout.reverse else leaf
+
+    def _where(self, leaf, row):
+        zero = jnp.zeros_like(jnp.asarray(self._start))
+        first = zero if row is None else row.astype(zero.dtype)
+        both = [zero + self._start, first] if self.tile.layout.axis == 0 else [first, zero + self._start]
+        return both + [zero] * (leaf.ndim - 2)
+
+    def _cut(self, leaf):
+        layout, rows = self.tile.layout, self.tile.rows
+        size = lambda count: (self.size, count) if layout.axis == 0 else (count, self.size)
+        if rows is None:
+            return lax.dynamic_slice(leaf, self._where(leaf, None), (*size(layout.tile), *leaf.shape[2:]))
+        one_row = lambda row: lax.dynamic_slice(leaf, self._where(leaf, row), (*size(1), *leaf.shape[2:]))
+        return jax.vmap(lambda row: lax.squeeze(one_row(row), (1 - layout.axis,)), out_axes=1 - layout.axis)(rows)
+
+    def _put(self, leaf, value):
+        rows, batch = self.tile.rows, 1 - self.tile.layout.axis
+        if rows is None:
+            return lax.dynamic_update_slice(leaf, value, self._where(leaf, None))
+        windows = lax.ScatterDimensionNumbers(
+            update_window_dims=tuple(i for i in range(leaf.ndim) if i != batch),
+            inserted_window_dims=(batch,),
+            scatter_dims_to_operand_dims=(batch, 1 - batch),
+        )
+        where = jnp.stack([rows, jnp.broadcast_to(jnp.asarray(self._start, rows.dtype), rows.shape)], 1)
+        mode = lax.GatherScatterMode.FILL_OR_DROP
+        return lax.scatter(leaf, where, value, windows, unique_indices=True, mode=mode)
+
+
+def item(tree: Any, i: Any) -> Any:
+    """Item `i` of arrays `[N, ...]`."""
+    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, keepdims=False), tree)
+
+
+def _same(steps):
+    return steps
+
+
+_of_all_examples: Any = custom_vmap(_same)  # under `jax.vmap` the last steps of all examples: one loop serves them all
+
+
+@_of_all_examples.def_vmap
+def _last_of_all(axis_size, is_batched, steps):
+    return jnp.max(steps, axis=0, initial=0), False

@@ -1,0 +1,93 @@
+"""Tunings as cells: four functions made of four functions, with the same params and the same numbers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrnn.engine.autodiff import tangent_of
+
+
+class Rewritten:
+    """A cell, some of whose functions are others; as it is here, the cell itself."""
+
+    def __init__(self, cell: Any) -> None:
+        self.cell = cell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cell, name)
+
+    def begin(self, state: Any) -> Any:
+        """Its own form of the cell's state."""
+        return state
+
+    def end(self, state: Any) -> Any:
+        """The cell's state, from its own form."""
+        return state
+
+
+class RowByRow(Rewritten):
+    """Its recurrent product of B rows as B products of one; of more rows, those of all steps, as it is."""
+
+    def __init__(self, cell: Any, rows: int) -> None:
+        super().__init__(cell)
+        self.rows = rows
+
+    def recur(self, params: Any, state: Any) -> Any:
+        if jax.tree.leaves(state)[0].shape[0] != self.rows:
+            return self.cell.recur(params, state)
+        row = lambda i: jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, i, i + 1), state)
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(self.cell.recur(params, row(i)) for i in range(self.rows)))
+
+
+class Halves(Rewritten):
+    """Its state is that of the first half of the rows, and that of the second half.
+
+    A step is a matrix product, then elementwise work on it, and it waits for the step before. A CPU's cores share the product;
+    they are slow to come to it, and have none of the elementwise work. Two halves do not wait for each other: one can have its
+    product while the other has its gates.
+    """
+
+    def begin(self, state: Any) -> Any:
+        return _halves(state)
+
+    def end(self, state: Any) -> Any:
+        return jax.tree.map(lambda *halves: jnp.concatenate(halves), *state)
+
+    def recur(self, params: Any, state: Any) -> Any:
+        return tuple(self.cell.recur(params, half) for half in state)
+
+    def gates(self, params: Any, z: Any, r: Any, state: Any) -> Any:
+        return tuple(self.cell.gates(params, *each) for each in zip(_halves(z), r, state, strict=True))
+
+    def combine(self, params: Any, g: Any, state: Any) -> tuple[Any, Any]:
+        outputs, new = zip(*(self.cell.combine(params, *each) for each in zip(g, state, strict=True)), strict=True)
+        return self.end(outputs), new
+
+
+def _halves(tree: Any) -> tuple[Any, Any]:
+    middle = jax.tree.leaves(tree)[0].shape[0] // 2
+    rows = lambda first, stop: jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, first, stop), tree)
+    return rows(0, middle), rows(middle, None)
+
+
+def recur_tangent(cell: Any, params: Any, transposed: bool) -> Callable:
+    """`(state, .state) -> r(.state)` at every step of a loop.
+
+    The backward loop multiplies by the transpose of the recurrent matrices. If `transposed` it reads copies that were made in
+    front of it, and transposes them back, where the compiler makes one product of the two.
+    """
+    leaves, tree = jax.tree.flatten(params)
+    matrices = [transposed and leaf.ndim == 2 for leaf in leaves]
+    copies = [lax.optimization_barrier(leaf.T) if m else leaf for leaf, m in zip(leaves, matrices, strict=True)]
+
+    def tangent(state, dstate):
+        params = tree.unflatten([leaf.T if m else leaf for leaf, m in zip(copies, matrices, strict=True)])
+        return tangent_of(functools.partial(cell.recur, params), (state,), (dstate,))
+
+    return tangent

@@ -1,0 +1,208 @@
+"""What is fastest where: every question about platform, devices, JAX's version and sizes is asked here.
+
+A run asks once, with `current()`, and hands the answer to its backward pass. The figures behind a rule stand beside it; they
+were measured on two cores with jax 0.10.2 and 0.12, and on one H100.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.export import is_symbolic_dim
+from jax.sharding import AxisType
+
+from jaxrnn import check
+from jaxrnn.memory.blocks import MOST_BLOCKS, chunk_near
+from jaxrnn.memory.modes import Mode
+
+ROWS_OF_ANY_BATCH = 16  # what a batch counts as whose size is known when an exported program is called, no sooner
+GPUS = ("gpu", "cuda", "rocm")
+PLATFORMS = ("cpu", "tpu", *GPUS)
+
+_FEW_ROWS = range(2, 7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """Where a program will run.
+
+    Attributes:
+      platform: "cpu", "gpu" or "tpu".
+      sharded: whether rows may be split over devices.
+      old_loops: whether XLA is that of jax before 0.11.
+      has_mosaic: whether JAX has the Mosaic GPU that we write, from 0.12 on.
+      tile_rows, weights_of_small_tiles: see `tile`.
+      rows_of_halves, weights_of_halves: see `halves`.
+      little_work: multiplications of a recurrent product that XLA had better do as products of vectors.
+      many_rows: of a batch whose step's product is one of matrices.
+    """
+
+    platform: str
+    sharded: bool
+    old_loops: bool
+    has_mosaic: bool
+    tile_rows: int = 8
+    weights_of_small_tiles: int = 100_000
+    rows_of_halves: int = 16
+    weights_of_halves: range = range(2**16 + 1, 2**21)
+    little_work: int = 50_000
+    many_rows: int = 8
+
+    @property
+    def on_one_cpu(self) -> bool:
+        return self.platform == "cpu" and not self.sharded
+
+    @property
+    def keeps(self) -> str:
+        """What a chunk keeps for its backward pass if the mode does not say it.
+
+        A CPU has no product to spare. A GPU waits for the start of every step's kernels: a loop fewer takes a third.
+        """
+        return "gates" if self.platform == "cpu" else "states"
+
+    @property
+    def merges_rows(self) -> bool:
+        """Whether K steps of B rows are run as K B rows.
+
+        A product over two axes of rows, transposed, is one whose factors XLA copies first: a sixth of a training step on a CPU.
+        But rows that are split over devices cannot become one axis with the steps.
+        """
+        return not self.sharded
+
+    def tile(self, batch: Any, weights: int) -> Any:
+        """How many of a batch's rows run together, where rows end at different steps; all of them if that is not faster.
+
+        Tiles of rows that end at about the same step take 0.6 of the time where lengths are uniform, 0.4 where they are
+        geometric. The more recurrent weights each step reads, the more rows should share them.
+        """
+        few = self.tile_rows if weights <= self.weights_of_small_tiles else 2 * self.tile_rows
+        if not self.on_one_cpu or is_symbolic_dim(batch) or batch < 2 * few:
+            return batch
+        return math.ceil(batch / (batch // few))
+
+    def halves(self, rows: Any, gates: int, state: int, weights: int) -> bool:
+        """Whether a batch is run as two halves side by side: 5 to 20 % less of a training step on two cores.
+
+        That is so for cells whose gates are more work than their state, where XLA shares out the half's product, as it does
+        with weights of some size; where the weights, which are read twice, are in the cache; and where a step's gates are not
+        so many that XLA shares out their work too. `gates` and `state` are numbers of elements in a step.
+        """
+        if not self.on_one_cpu or is_symbolic_dim(rows) or rows < self.rows_of_halves or rows % 2:
+            return False
+        return 2 * state <= gates < 96_000 and weights in self.weights_of_halves
+
+    def row_by_row(self, rows: Any, weights: int) -> bool:
+        """Whether a product of a few rows is done as products of vectors.
+        many_rows: of a batch whose step's product is one of matrices.
+
+          From jax 0.11 on XLA compiles a loop of small arrays into one function, with the products of vectors in it; for a
+          product of matrices it calls a library at every step. 0.35 to 0.7 of a training step's time with two rows, 0.5 to 0.8
+          with four.
+        """
+        asked = self.on_one_cpu and not self.old_loops and not is_symbolic_dim(rows)
+        return asked and rows in _FEW_ROWS and 0 < rows * weights <= self.little_work
+
+    def transposes_matrices(self, rows: Any) -> bool:
+        """Whether the backward loop reads transposed copies of the recurrent matrices: 5 to 20 % of a training step on a CPU.
+
+        With fewer rows the products are of vectors, for which it is slower, up to five times.
+        """
+        return not is_symbolic_dim(rows) and rows >= self.many_rows
+
+    def carries_gates(self, rows: Any, parts: int) -> bool:
+        """Whether a forward pass hands each step's gates to the next step, which does not read them.
+
+        XLA before jax 0.11 computes them inside the loop that makes the new state, not vectorised, if nothing else takes them.
+        That is so where the state is one array: a GRU's forward pass takes 1.5 to 2.7 times as long.
+        """
+        return self.old_loops and self.platform == "cpu" and parts == 1 and not is_symbolic_dim(rows) and rows >= self.many_rows
+
+    def chunk_size(self, time: Any, batch: Any, mode: Mode, in_tiles: bool = False) -> int:
+        """Steps a chunk, where the caller names none; in tiles each ends with a chunk.
+
+        About 512 rows give a matrix product that runs near the machine's full rate (on CPU; more steps gain nothing), and a
+        chunk of at most 128 steps keeps its own temporaries small beside a long sequence. What is saved anyway and has no more
+        than four times the rows is one chunk: a loop of a few costs some 5 % of so short a run. With several levels a chunk is
+        no longer than a block, or its temporaries would be most of the memory. On a GPU a chunk has some 30 kernels of its own,
+        so that with fewer than 32 steps these would be most of what it waits for.
+
+        A program exported for any T (`jax.export`) has chunks of one step: no other size divides every T, and one chunk of T
+        steps would project all inputs at once, which takes more memory and no less time.
+        """
+        if is_symbolic_dim(time):
+            return 1
+        batch = ROWS_OF_ANY_BATCH if is_symbolic_dim(batch) else batch
+        rows = 2048 if mode.name == "save" and time * batch <= 2048 else 512
+        fewest = 4 if self.platform == "cpu" else 32
+        if in_tiles and self.on_one_cpu and batch >= 2 * self.tile_rows:
+            rows, batch = 160, self.tile_rows
+        aim = min(max(math.ceil(rows / max(batch, 1)), fewest), 128)
+        if mode.levels != 1:
+            levels = mode.levels or max(1, math.ceil(math.log(max(time, 1), MOST_BLOCKS) - 1e-9) - 1)
+            aim = min(aim, math.ceil(time ** (1 / (levels + 1)) - 1e-9))
+        return chunk_near(time, aim)
+
+
+_chosen: contextvars.ContextVar[Tuning | None] = contextvars.ContextVar("jaxrnn_tuning", default=None)
+
+
+def current() -> Tuning:
+    """That of the innermost `tuned_for`, or else of the default backend and the devices that there are.
+
+    What is split over devices is not known while tracing. Types of explicit axes say so, be it of one device.
+    """
+    explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
+    chosen = _chosen.get()
+    if chosen is not None:
+        return dataclasses.replace(chosen, sharded=chosen.sharded or explicit)
+    return _of(jax.default_backend(), jax.device_count() > 1 or explicit)
+
+
+def _of(platform: str, sharded: bool) -> Tuning:
+    name = "gpu" if platform in GPUS else platform
+    version = jax.__version_info__
+    return Tuning(name, sharded, old_loops=version < (0, 11), has_mosaic=version >= (0, 12))
+
+
+@contextlib.contextmanager
+def tuned_for(platform: str, *, sharded: bool = False) -> Iterator[None]:
+    """Runs that are traced inside are tuned for a platform; outside it is the default backend's. No number changes.
+
+    Args:
+      platform: "cpu", "gpu" (or "cuda", "rocm") or "tpu".
+      sharded: whether arrays will be split over devices. Outside every host with several devices counts as such a case.
+
+    Raises:
+      ValueError: if there is no such platform.
+      TypeError: if sharded is not a bool.
+
+    Example: a program for a GPU, made on a machine without one.
+
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> cell = jaxrnn.GRUCell(5)
+      >>> params, inputs = cell.init(jax.random.key(0), 3), jnp.ones((4, 7, 3))
+      >>> run = jax.jit(lambda params, inputs: jaxrnn.dynamic_rnn(cell, params, inputs)[0])
+      >>> with jaxrnn.tuned_for("cuda"):
+      ...     exported = jax.export.export(run, platforms=["cuda"])(params, inputs)
+      >>> exported.platforms
+      ('cuda',)
+    """
+    check.platform(platform, PLATFORMS)
+    with using(_of(platform, check.flag("sharded", sharded))):
+        yield
+
+
+@contextlib.contextmanager
+def using(tuning: Tuning) -> Iterator[None]:
+    """Runs that are traced inside have this tuning."""
+    token = _chosen.set(tuning)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)

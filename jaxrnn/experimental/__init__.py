@@ -1,0 +1,1 @@
+"""What has not run where it is for."""

@@ -1,0 +1,114 @@
+"""What is fastest where: the rules, the context that chooses for another platform, and the cells made of other cells."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+from jaxrnn.engine.facts import StepFacts
+from jaxrnn.engine.rewrites import RowByRow, recur_tangent
+from jaxrnn.engine.tuning import Tuning, current, using
+
+NEW_CPU = Tuning("cpu", sharded=False, old_loops=False, has_mosaic=True)
+
+
+def rewritten(cell, batch, tuning=NEW_CPU):
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
+    state = jax.eval_shape(lambda: cell.initial_state(batch))
+    x = jax.ShapeDtypeStruct((batch, 3), jnp.float32)
+    return StepFacts.of(cell, params, x, state, tuning).rewritten(cell, params, state)
+
+
+@pytest.mark.parametrize(
+    ("cell", "batch", "one_by_one"),
+    [
+        (jaxrnn.BasicRNNCell(64), 6, True),
+        (jaxrnn.GRUCell(64), 4, True),
+        (jaxrnn.LSTMCell(64), 4, False),  # much work
+        (jaxrnn.LSTMCell(16), 7, False),  # many rows
+        (jaxrnn.LSTMCell(16), 1, False),  # a vector as it is
+    ],
+    ids=repr,
+)
+def test_a_few_rows_are_vectors(cell, batch, one_by_one):
+    assert isinstance(rewritten(cell, batch), RowByRow) == one_by_one
+
+
+@pytest.mark.parametrize("other", [{"old_loops": True}, {"platform": "gpu"}, {"sharded": True}], ids=str)
+def test_not_where_it_gains_nothing(other):
+    cell = jaxrnn.GRUCell(16)
+    assert rewritten(cell, 4, dataclasses.replace(NEW_CPU, **other)) is cell
+
+
+def test_the_same_product_and_tangent():
+    cell = jaxrnn.LSTMCell(5, num_proj=3)
+    params, state = cell.init(jax.random.key(0), 2), cell.initial_state(4)
+    state = jax.tree.map(lambda leaf: leaf + jnp.arange(leaf.size, dtype=jnp.float32).reshape(leaf.shape) / 10, state)
+    kernel = np.asarray(params["recurrent_kernel"], np.float64)
+    product = jax.make_jaxpr(RowByRow(cell, 4).recur)(params, state)
+    assert [eqn.invars[0].aval.shape[0] for eqn in product.eqns if eqn.primitive.name == "dot_general"] == [1] * 4
+    np.testing.assert_allclose(RowByRow(cell, 4).recur(params, state), np.asarray(state.h) @ kernel, rtol=1e-5)
+    move = jax.tree.map(jnp.cos, state)
+    for transposed in (False, True):
+        tangent = recur_tangent(RowByRow(cell, 4), params, transposed)(state, move)
+        np.testing.assert_allclose(tangent, np.asarray(move.h) @ kernel, rtol=1e-5, atol=1e-6)
+
+
+# ---- another platform
+
+
+def program(platform=None, **options):
+    """A training step as it is lowered for a GPU."""
+    cell, inputs = jaxrnn.GRUCell(5), jnp.ones((32, 7, 3))
+    params = cell.init(jax.random.key(0), 3)
+    step = jax.jit(jax.grad(lambda p: jnp.sum(jaxrnn.dynamic_rnn(cell, p, inputs)[0])))
+    if platform is None:
+        return step.trace(params).lower(lowering_platforms=("cuda",)).as_text()
+    with jaxrnn.tuned_for(platform, **options):
+        return step.trace(params).lower(lowering_platforms=("cuda",)).as_text()
+
+
+def test_the_program_of_another_platform():
+    """On a machine without a GPU: what one with a GPU lowers."""
+    with using(Tuning("gpu", sharded=False, old_loops=current().old_loops, has_mosaic=current().has_mosaic)):
+        want = program()
+    assert program("cuda") == program("gpu") == want
+    with using(dataclasses.replace(current(), sharded=False)):
+        assert program() != want
+    assert program("cuda", sharded=True) != want
+
+
+def test_outside_and_inside_one_another():
+    before = current()
+    with jaxrnn.tuned_for("cuda"):
+        with jaxrnn.tuned_for("tpu"):
+            assert current().platform == "tpu"
+        assert current().platform == "gpu"
+    assert current() == before
+
+
+def test_a_compiled_run_is_not_used_for_another_platform():
+    cell, inputs = jaxrnn.LSTMCell(5), jnp.ones((2, 7, 3))
+    params, ran = cell.init(jax.random.key(0), 3), []
+
+    @dataclasses.dataclass(frozen=True)
+    class Counted(jaxrnn.LSTMCell):
+        def gates(self, params, z, r, state):
+            ran.append(current().platform)
+            return super().gates(params, z, r, state)
+
+    run = lambda: jaxrnn.dynamic_rnn(Counted(5), params, inputs)
+    run()
+    with jaxrnn.tuned_for("cuda"):
+        run()
+    assert {"cpu", "gpu"} <= set(ran)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"platform: expected one of 'cpu', 'tpu', 'gpu', 'cuda', 'rocm', got 'metal'"):
+        program("metal")
+    with pytest.raises(TypeError, match="sharded"):
+        program("cuda", sharded=1)
