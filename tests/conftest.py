@@ -54,8 +54,9 @@ def on_a_gpu():
 
 @pytest.fixture
 def as_if_large():
-    """What a CPU does with much work, done with little: tiles of two rows, no product row by row."""
-    with using(dataclasses.replace(current(), sharded=False, tile_rows=2, little_work=0)):
+    """What a CPU does with much work, done with little: tiles of two rows, halves, no product row by row."""
+    much = {"tile_rows": 2, "rows_of_halves": 2, "weights_of_halves": range(1, 10**9), "little_work": 0}
+    with using(dataclasses.replace(current(), sharded=False, **much)):
         yield
 
 

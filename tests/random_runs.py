@@ -287,7 +287,13 @@ POLICIES = {
 PLACES = {
     "one_device": {"sharded": False},
     "eight_devices": {"sharded": True},
-    "as_if_large": {"sharded": False, "tile_rows": 2, "little_work": 0},
+    "as_if_large": {
+        "sharded": False,
+        "tile_rows": 2,
+        "rows_of_halves": 2,
+        "weights_of_halves": range(1, 10**9),
+        "little_work": 0,
+    },
     "many_rows": {"sharded": False, "many_rows": 2, "little_work": 0},
     "gpu": {"sharded": False, "platform": "gpu"},
 }

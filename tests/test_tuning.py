@@ -9,17 +9,17 @@ import pytest
 
 import jaxrnn
 from jaxrnn.engine.facts import StepFacts
-from jaxrnn.engine.rewrites import RowByRow, recur_tangent
+from jaxrnn.engine.rewrites import Halves, Rewritten, RowByRow, recur_tangent
+from jaxrnn.engine.step import update
 from jaxrnn.engine.tuning import Tuning, current, using
 
 NEW_CPU = Tuning("cpu", sharded=False, old_loops=False, has_mosaic=True)
 
 
-def rewritten(cell, batch, tuning=NEW_CPU):
+def facts(cell, batch, tuning=NEW_CPU):
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
     state = jax.eval_shape(lambda: cell.initial_state(batch))
-    x = jax.ShapeDtypeStruct((batch, 3), jnp.float32)
-    return StepFacts.of(cell, params, x, state, tuning).rewritten(cell, params, state)
+    return StepFacts.of(cell, params, jax.ShapeDtypeStruct((batch, 3), jnp.float32), state, tuning)
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,50 @@ def rewritten(cell, batch, tuning=NEW_CPU):
     ids=repr,
 )
 def test_a_few_rows_are_vectors(cell, batch, one_by_one):
-    assert isinstance(rewritten(cell, batch), RowByRow) == one_by_one
+    assert isinstance(facts(cell, batch).rewritten(cell), RowByRow) == one_by_one
 
 
 @pytest.mark.parametrize("other", [{"old_loops": True}, {"platform": "gpu"}, {"sharded": True}], ids=str)
 def test_not_where_it_gains_nothing(other):
     cell = jaxrnn.GRUCell(16)
-    assert rewritten(cell, 4, dataclasses.replace(NEW_CPU, **other)) is cell
+    assert type(facts(cell, 4, dataclasses.replace(NEW_CPU, **other)).rewritten(cell)) is Rewritten
+
+
+@pytest.mark.parametrize(
+    ("cell", "batch", "halves"),
+    [
+        (jaxrnn.LSTMCell(150), 150, True),
+        (jaxrnn.GRUCell(256), 16, True),
+        (jaxrnn.LSTMCell(150), 15, False),  # few rows
+        (jaxrnn.LSTMCell(150), 151, False),  # an odd number
+        (jaxrnn.LSTMCell(100), 50, False),  # few weights
+        (jaxrnn.LSTMCell(1024), 16, False),  # more weights than a cache has
+        (jaxrnn.LSTMCell(256), 128, False),  # many gates
+        (jaxrnn.BasicRNNCell(512), 64, False),  # hardly any work but the product
+        (jaxrnn.LSTMCell(150, num_proj=150), 150, False),  # its combination has weights
+    ],
+    ids=repr,
+)
+def test_two_halves_of_a_batch(cell, batch, halves):
+    assert isinstance(facts(cell, batch).rewritten(cell, halves=True), Halves) == halves
+    for other in ({"platform": "gpu"}, {"sharded": True}):
+        assert not isinstance(facts(cell, batch, dataclasses.replace(NEW_CPU, **other)).rewritten(cell, halves=True), Halves)
+    assert not isinstance(facts(cell, batch).rewritten(cell), Halves)
+
+
+def test_halves_are_a_cell():
+    """With the same numbers: its four functions step by step."""
+    cell = jaxrnn.LSTMCell(5)
+    params, x = cell.init(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (4, 3))
+    state = jax.tree.map(
+        lambda leaf: leaf + jnp.arange(leaf.size, dtype=jnp.float32).reshape(leaf.shape) / 10, cell.initial_state(4)
+    )
+    halves = Halves(cell)
+    output, new = update(
+        halves, params, halves.project(params, x), halves.recur(params, halves.begin(state)), halves.begin(state)
+    )
+    want = cell(params, x, state)
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-6), (output, halves.end(new)), want)
 
 
 def test_the_same_product_and_tangent():

@@ -110,6 +110,7 @@ def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tu
     facts = StepFacts.of(cell, params, x, state, tuning)
     if not facts.fit:
         return plain_chunk(cell, params, xs, state, steps)
+    steps = dataclasses.replace(steps, count=jax.tree.leaves(xs)[0].shape[0])
     keeps = tuning.keeps if steps.keep == "fastest" else steps.keep
     return _run(_Chunk(cell, facts.rewritten(cell), keeps, facts), (params, xs, state, steps))
 

@@ -95,7 +95,7 @@ class Derivative:
         """
         from_outside = lambda dparams, dxs: self.from_outside(params.fill(dparams), xs.fill(dxs))
         live = params.leaves(self.params), xs.leaves(self.xs)
-        # A sum over the steps has the type of one of them, whatever devices it is spread over, and however many steps there are.
+        # A sum over the steps has the type of one step, on whatever devices, and however many steps there are.
         of_one_step = lambda *live: jax.tree.map(lambda leaf: jnp.sum(leaf, 0), from_outside(*live))
         step_back = functools.partial(self.step_back, jax.eval_shape(of_one_step, *live))
         items = (self.items, ct_outputs)

@@ -42,7 +42,9 @@ class RowByRow(Rewritten):
         if jax.tree.leaves(state)[0].shape[0] != self.rows:
             return self.cell.recur(params, state)
         row = lambda i: jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, i, i + 1), state)
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(self.cell.recur(params, row(i)) for i in range(self.rows)))
+        return jax.tree.map(
+            lambda *leaves: jnp.concatenate(leaves), *(self.cell.recur(params, row(i)) for i in range(self.rows))
+        )
 
 
 class Halves(Rewritten):

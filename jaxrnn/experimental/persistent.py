@@ -79,7 +79,7 @@ def persistent_chunk(
     check.rows_of_state(cell, state, batch)
     if 0 in (count, batch):
         return fused_chunk(cell, params, xs, state, steps)
-    steps = dataclasses.replace(steps, step_key=None, run_key=None)  # these cells draw nothing
+    steps = dataclasses.replace(steps, step_key=None, run_key=None, count=count)  # these cells draw nothing
     return _chunk((cell, _kernel(back_end, rows)), params, xs, state, steps)
 
 
