@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import check
-from jaxrnn.engine.autodiff import linear
+from jaxrnn.engine.linear import linear
 from jaxrnn.engine.masking import zero_padding
 
 

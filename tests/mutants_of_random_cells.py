@@ -17,25 +17,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-# name: (file, old, new)
+
+def _of_its_shape(arguments: str) -> tuple[str, str]:
+    """A variable is looked for, and the first one of its shape is taken."""
+    variables, variable = arguments.split(", ")
+    first = f"next((i for i, u in enumerate({variables}) if u.aval == {variable}.aval), None)"
+    return f"place({arguments})", first
+
+
+# name: (file of the engine, old, new)
 MUTANTS = {
-    "a mask one step late": ("lengths.py", "time[:, None] < lengths[None]", "time[:, None] < lengths[None] + 1"),
-    "padding changes the state": ("lengths.py", "select_rows(step.valid, new, old)", "new"),
-    "padding starts again": ("chunk.py", "leave(step, state, new), output", "leave(step, start, new), output"),
-    "no resets beside lengths": ("lengths.py", "else resets | padded", "else padded"),
+    "a mask one step late": ("masking.py", "time[:, None] < lengths[None]", "time[:, None] < lengths[None] + 1"),
+    "padding changes the state": ("masking.py", "select_rows(step.valid, new, old)", "new"),
+    "padding starts again": ("derivative.py", "leave(now, state, new)", "leave(now, enter(now, state), new)"),
+    "no resets beside lengths": ("masking.py", "else resets | padded", "else padded"),
     "a reset's cotangent dropped": ("derivative.py", "add_tangents(ct_start, more)", "ct_start"),
-    "the gates' weights dropped": ("derivative.py", 'dstate), taps["gates"])', "dstate), None)"),
-    "the combination's weights dropped": ("derivative.py", '(doutput, dnew), taps["combine"])', "(doutput, dnew), None)"),
-    "a product taken for a sum": ("traced.py", 'name == "add"', 'name in ("add", "mul")'),
-    "a difference taken for a sum": ("traced.py", 'name == "add"', 'name in ("add", "sub")'),
-    "a sum, one of two uses": ("traced.py", "len(adding) == 1 and adding == readers(y)", "adding[:1] == readers(y)[:1] != []"),
-    "a result reads nothing": ("traced.py", "[*equations, *(result for result in jaxpr.outvars if result is v)]", "equations"),
-    "a residual of one shape shared": ("kept.py", "if v is variable)", "if v.aval == variable.aval)"),
-    "an output of one shape taken for a gate": ("traced.py", "if results[i] is b)", "if results[i].aval == b.aval)"),
-    "weights taken for rows": ("tangents.py", "return all(trace.varies) and all(", "return all("),
-    "states one step late": ("tape.py", "jnp.concatenate([first[None], outputs[i][:-1]])", "outputs[i]"),
-    "the padding's output has a cotangent": ("passes.py", "ct_ys = zero_padding(steps.valid, ", "ct_ys = zero_padding(None, "),
-    "a frozen leaf among live ones": ("tangents.py", "next(rest) if live else other", "next(rest, other)"),
+    "the gates' weights dropped": ("derivative.py", 'dstate), dweights["gates"])', "dstate), None)"),
+    "the combination's weights dropped": ("derivative.py", '(doutput, dnew), dweights["combine"])', "(doutput, dnew), None)"),
+    "a cotangent of one shape taken for another": ("jaxpr_queries.py", *_of_its_shape("distinct, variable")),
+    "a residual of one shape shared": ("residuals.py", *_of_its_shape("new, result")),
+    "an output of one shape taken for a gate": ("residuals.py", *_of_its_shape("outputs, v")),
+    "weights taken for rows": ("facts.py", "and all(all(trace.varies) for trace in traces)", ""),
+    "states one step late": ("residuals.py", "jnp.concatenate([first[None], after[:-1]])", "after"),
+    "the padding's output has a cotangent": ("inplace.py", "ct_ys = zero_padding(steps.valid, ", "ct_ys = zero_padding(None, "),
+    "a frozen leaf among live ones": ("autodiff.py", "next(rest) if live else other", "next(rest, other)"),
+    "the halves of z swapped": ("rewrites.py", "zip(_halves(z), r,", "zip(_halves(z)[::-1], r,"),
+    "a tile's states in another order": ("layout.py", "jnp.take(leaf, self.rows, 0", "jnp.take(leaf, jnp.sort(self.rows), 0"),
+    "a tile that ends with its shortest row": ("layout.py", "order[:, 0]", "order[:, -1]"),
+    "a missing row that is written": ("layout.py", 'set(v, mode="drop")', 'set(v, mode="clip")'),
 }  # fmt: skip
 BLOCK = 25  # seeds at once, until there is a find
 
@@ -57,9 +66,9 @@ def copy(folder: str, mutant: str | None = None) -> Path:
         shutil.copytree(ROOT / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
     if mutant:
         name, old, new = MUTANTS[mutant]
-        file = target / "jaxrnn" / name
+        file = target / "jaxrnn" / "engine" / name
         if old not in file.read_text():
-            raise ValueError(f"mutant {mutant!r}: jaxrnn/{name} has no {old!r} any more. Write it anew.")
+            raise ValueError(f"mutant {mutant!r}: jaxrnn/engine/{name} has no {old!r} any more. Write it anew.")
         file.write_text(file.read_text().replace(old, new))
     return target
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.engine.autodiff import linear
+from jaxrnn.engine.linear import linear
 from jaxrnn.engine.tuning import current, using
 
 T, B, D = 5, 2, 3

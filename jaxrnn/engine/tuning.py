@@ -178,6 +178,9 @@ def tuned_for(platform: str, *, sharded: bool = False) -> Iterator[None]:
       platform: "cpu", "gpu" (or "cuda", "rocm") or "tpu".
       sharded: whether arrays will be split over devices. Outside every host with several devices counts as such a case.
 
+    Returns:
+      A context manager, for runs of any shape.
+
     Raises:
       ValueError: if there is no such platform.
       TypeError: if sharded is not a bool.

@@ -1,0 +1,33 @@
+"""The engine: how a cell runs K steps, and how these are differentiated. Private; the runners call it.
+
+A step of a cell in four functions, with z = project(x) and r = recur(s):
+
+    g = gates(z, r, s)        output, s' = combine(g, s)
+
+The derivative is one pair of functions, the forward and the backward pass of a chunk of K steps. Two drivers run chunks:
+
+    runners/loop.py
+       |                                        |
+    inplace.py   "save" and "recompute":     scanned.py   policies, offload, "recursive", host memory, shards:
+       |         into arrays in place           |         a scan of checkpointed chunks
+    layout.py    tiles of rows, chunks       chunk.py     a chunk of any cell
+       |         of steps                       |
+       +-------------------+--------------------+
+                           |
+                     derivative.py   forward and backward: the equations
+                     residuals.py    what a step keeps: its gates or its state; each gives the other
+                     masking.py      padding, resets, state dropout: `enter` and `leave` a step
+                     step.py         one step of the four functions
+
+Who decides:
+
+    facts.py         what tracing a step shows: can its functions be run apart, has everything rows
+    tuning.py        what is fastest, by platform, devices, JAX's version and sizes; asked once a run
+    rewrites.py      tunings that are cells: four functions made of four functions
+
+Tools: `autodiff.py` (a function with a backward pass of its own), `linear.py` (JAX's primitive for it), `jaxpr_queries.py` (the
+only file that reads jaxprs).
+
+What changes where: a memory mode in `jaxrnn/memory/modes.py`; a rule of speed in `tuning.py`, with its figures; how a step is
+differentiated in `derivative.py` alone.
+"""
