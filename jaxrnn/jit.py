@@ -48,17 +48,17 @@ def _jitted(run: Callable, static: tuple[str, ...], value: Hashable, tuning: Tun
 
 
 def remembered(function: Callable) -> Callable:
-    """`function(cell, *args)`, its results kept by the value of the cell, and of JAX's width of a number."""
+    """`function(cell, *args)`, its results kept by the value of the cell, JAX's width of a number and the tuning."""
 
     @functools.lru_cache(maxsize=1024)
-    def kept(keyed, x64, *args):
+    def kept(keyed, x64, tuning, *args):
         return function(keyed.cell, *args)
 
     def look_up(cell, *args):
         value = value_of(cell)
         if value is None or not all(isinstance(arg, Hashable) for arg in args):
             return function(cell, *args)
-        return kept(_Keyed(value, cell), jax.config.jax_enable_x64, *args)
+        return kept(_Keyed(value, cell), jax.config.jax_enable_x64, current(), *args)
 
     return look_up
 

@@ -143,3 +143,13 @@ def test_what_failed_is_tried_again(parts, tmp_path):
     (tmp_path / "gpu.json").write_text(json.dumps({"rows": rows}))
     assert gpu.kept(tmp_path / "gpu.json") == rows[:2]
     assert gpu.kept(tmp_path / "none.json") == []
+
+
+def test_a_compilation_is_timed(parts):
+    import compile_times
+
+    work = parts[2].Work.of("gru,7,3,5,6,uniform")
+    for system in ("jaxrnn save", compile_times.PLAIN):
+        stages = compile_times.measure(system, work)
+        assert len(stages) == len(compile_times.STAGES)
+        assert all(seconds > 0 for seconds in stages)

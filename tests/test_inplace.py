@@ -156,3 +156,18 @@ def test_a_gate_that_is_an_output_is_kept_once():
     step = jax.jit(jax.grad(lambda p, x: jnp.sum(jnp.sin(jaxrnn.dynamic_rnn(cell, p, x)[0]))))
     temporaries = step.lower(params, inputs).compile().memory_analysis().temp_size_in_bytes
     assert temporaries < 2.5 * time * batch * units * 4
+
+
+def test_what_is_set_around_a_run_holds_for_its_backward_pass():
+    """The backward pass is traced when the context has been left."""
+    cell, inputs = jaxrnn.LSTMCell(4, num_proj=2), jnp.ones((B, T, D))
+    params = cell.init(jax.random.key(0), D)
+
+    def loss(params):
+        with jax.default_matmul_precision("highest"):
+            return jnp.sum(jaxrnn.dynamic_rnn(cell, params, inputs)[0])
+
+    for derivative in (jax.grad(loss), lambda params: jax.jvp(loss, (params,), (params,))):
+        lowered = jax.jit(derivative).lower(params).as_text()
+        products = [line for line in lowered.splitlines() if "dot_general" in line]
+        assert products and all("precision = [HIGHEST, HIGHEST]" in line for line in products)

@@ -94,7 +94,11 @@ def step_by_step(cell: Callable, *args: Any) -> tuple[Any, Any]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Chunk:
-    """A chunk to run: a cell, what is kept of it, what tracing a step shows; and what there is to keep, once it is known."""
+    """A chunk to run: a cell, what is kept of it, and what tracing a step shows.
+
+    The forward pass fills `traced`, and the backward pass reads it: only where a chunk runs do the types of arrays say how they
+    are spread over devices.
+    """
 
     cell: Any
     tuned: Any  # the cell in the form that is fastest

@@ -6,6 +6,7 @@ function reads; `jax.custom_derivatives.linear_call` knows neither.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -34,11 +35,11 @@ def linear(f: Callable, transpose: Callable, residuals: Any, x: list, like: list
 def _in_this_context(f: Callable) -> Callable:
     """`f`, traced later as it would be now: what a caller set around a run holds for its backward pass too."""
     x64, precision = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
-    promotion = jax.config.jax_numpy_dtype_promotion
+    promotion, context = jax.config.jax_numpy_dtype_promotion, contextvars.copy_context()
 
     def run(*args):
         with jax.enable_x64(x64), jax.default_matmul_precision(precision), jax.numpy_dtype_promotion(promotion):
-            return f(*args)
+            return context.copy().run(f, *args)
 
     return run
 
