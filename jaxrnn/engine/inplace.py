@@ -22,12 +22,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.engine.autodiff import Live, add_tangents, residuals_are_constant, with_backward
+from jaxrnn.engine.autodiff import Live, add_tangents, residuals_are_constant, with_backward, without_gradient
 from jaxrnn.engine.chunk import chunk_body, step_by_step
 from jaxrnn.engine.derivative import Derivative, forward, put
 from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.layout import Chunk, Layout, item
-from jaxrnn.engine.masking import Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
+from jaxrnn.engine.masking import FirstStep, Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import recur_tangent
 from jaxrnn.engine.scanned import scan_chunks
@@ -38,7 +38,7 @@ from jaxrnn.memory.modes import SAVE, Mode
 
 class Reads(NamedTuple):
     """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`, and what
-    steps that start again, and padded ones, are called with."""
+    each row has at its first step, for steps that start again and for padded ones."""
 
     params: Any
     inputs: Any
@@ -49,11 +49,11 @@ class Reads(NamedTuple):
 
     def chunk(self, chunk: Chunk, differentiated: bool = True) -> tuple[Any, Steps]:
         """The inputs of a chunk, with its padding filled, and its steps."""
-        xs, first, lengths = chunk.read(self.inputs), chunk.tile.take(self.first), chunk.tile.take(self.lengths, "fill")
-        of_times = valid_steps(lengths)
+        tile, xs, first = chunk.tile, chunk.read(self.inputs), chunk.tile.take_first(self.first)
+        of_times = valid_steps(tile.lengths)
         valid = None if of_times is None else of_times(chunk.times)
         steps = Steps(valid, count=chunk.size).starting(chunk.read(self.resets), first, differentiated)
-        return (xs if first is None else fill_padding(valid, xs, first.inputs)), steps
+        return (xs if first is None else fill_padding(valid, xs, tile.where_there_are_steps(first.inputs))), steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +90,8 @@ class Tape(NamedTuple):
     first_outputs: Any
 
     def padded_outputs(self, chunk: Chunk, steps: Steps) -> Any:
-        return fill_padding(steps.valid, chunk.read(self.outputs), chunk.tile.take(self.first_outputs))
+        first = chunk.tile.where_there_are_steps(chunk.tile.take_first(self.first_outputs))
+        return fill_padding(steps.valid, chunk.read(self.outputs), first)
 
 
 def run_in_place(
@@ -100,8 +101,10 @@ def run_in_place(
 
     The padding of `xs` can hold anything, and the outputs have zeros there. `steps` has resets as its `again`.
     """
-    start = state if steps.start is None else steps.start
-    first = first_step(at_first(xs, lengths, layout.axis, layout.reverse), start, lengths, steps.again)
+    first, start = None, state if steps.start is None else steps.start
+    if lengths is not None or steps.again is not None:
+        inputs = without_gradient(at_first(xs, lengths, layout.axis, layout.reverse))
+        first = FirstStep(inputs, without_gradient(start) if steps.again is None else start)
     reads = Reads(params, xs, state, lengths, steps.again, first)
     facts = StepFacts.of(cell, params, layout.step(xs), state, tuning)
     if not facts.fit:
@@ -122,7 +125,8 @@ def _plain(static: tuple, reads: Reads, cell_chunk: Callable | None = None, in_c
     (cell, layout, mode), valid = static, valid_steps(reads.lengths)
     time_major = lambda tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, layout.axis, 0), tree)
     xs = jnp.arange(layout.time, dtype=jnp.int32), time_major(reads.inputs), time_major(reads.resets)
-    body = chunk_body(cell, reads.params, None, mode, valid, reads.first, layout.reverse, cell_chunk)
+    first = None if reads.first is None else first_step(*reads.first, reads.lengths, reads.resets)
+    body = chunk_body(cell, reads.params, None, mode, valid, first, layout.reverse, cell_chunk)
     if in_chunks:
         state, outputs = scan_chunks(body, reads.state, xs, layout.chunk_size, mode, layout.reverse)
     else:
@@ -163,8 +167,7 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
         return (outputs, state), None
     if not saves or all(i is None for i in run.residuals.outputs):
         return (outputs, state), Tape(starts, kept, None, None)
-    first = first_step(at_first(outputs, reads.lengths, layout.axis, layout.reverse), (), reads.lengths, None)
-    return (outputs, state), Tape(starts, kept, outputs, None if first is None else first.inputs)
+    return (outputs, state), Tape(starts, kept, outputs, at_first(outputs, reads.lengths, layout.axis, layout.reverse))
 
 
 def _step(run: Run, params: Any, saves: bool) -> tuple[Callable, list, Callable]:

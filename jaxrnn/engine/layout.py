@@ -11,6 +11,7 @@ A chunk is cut out of a sequence as it lies, and written where it belongs.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
+
+_MOST_COMPARED = 1024  # rows, each with each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +68,12 @@ class Layout:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(size(leaf), leaf.dtype), tree)
 
     def buffers(self, step: Any, per_chunk: bool = False) -> Any:
-        """Zeros for every step, or every chunk, of all tiles, `[tiles * T, R, ...]`, of shapes `[R, ...]`."""
-        count = self.tiles * (self.chunks if per_chunk else self.time)
-        return jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), step)
+        """Room for every step, or every chunk, of all tiles, `[tiles * T, R, ...]`, of shapes `[R, ...]`.
+
+        Each is filled with another number: of equal arrays XLA makes one, and copies it.
+        """
+        count, numbers = self.tiles * (self.chunks if per_chunk else self.time), itertools.count(1)
+        return jax.tree.map(lambda leaf: jnp.full((count, *leaf.shape), next(numbers), leaf.dtype), step)
 
     def loop(self, body: Callable, carry: Any, lengths: Any, backward: bool = False) -> Any:
         """`carry = body(tile, chunks, carry)` for every tile.
@@ -77,7 +83,7 @@ class Layout:
         """
 
         def one_tile(j, rows, end, carry):
-            tile = Tile(self, j, rows)
+            tile = Tile(self, j, rows, lengths)
             chunks = lambda of_chunk, carry: self._chunks(tile, of_chunk, carry, end, self.reverse != backward)
             return body(tile, chunks, carry)
 
@@ -89,7 +95,13 @@ class Layout:
 
     def _longest_first(self, lengths):
         """The rows in the order of their lengths, `[tiles, R]`, with B where there is none."""
-        order = jnp.argsort(lengths, descending=True).astype(jnp.int32)
+        rows = jnp.arange(self.batch, dtype=jnp.int32)
+        if self.batch > _MOST_COMPARED:
+            order = jnp.argsort(lengths, descending=True).astype(jnp.int32)
+        else:  # a sort is a tenth of a second to compile
+            longer = (lengths > lengths[:, None]) | ((lengths == lengths[:, None]) & (rows < rows[:, None]))
+            places = jnp.sum(longer, 1, dtype=jnp.int32)
+            order = jnp.sum(jnp.where(places == rows[:, None], rows, 0), 1, dtype=jnp.int32)
         missing = self.tiles * self.tile - self.batch
         return jnp.concatenate([order, jnp.full(missing, self.batch, jnp.int32)]).reshape(self.tiles, self.tile)
 
@@ -114,11 +126,34 @@ class Tile:
       layout: whose rows.
       number: which tile.
       rows: `[R]`, which rows, B where there is none; None is all, as they lie.
+      of_all: the lengths of all rows `[B]`, or None.
     """
 
     layout: Layout
     number: Any
     rows: Any
+    of_all: Any
+
+    @property
+    def lengths(self) -> Any:
+        """`[R]`, or None; 0 where there is no row."""
+        return self.take(self.of_all, "fill")
+
+    def take_first(self, tree: Any) -> Any:
+        """What each row has in arrays `[B, ...]`, or, if it has no steps, what the longest row has."""
+        lengths = self.lengths
+        if lengths is None:
+            return tree
+        own = jnp.arange(self.layout.batch, dtype=jnp.int32) if self.rows is None else self.rows
+        rows = jnp.where(lengths > 0, own, jnp.argmax(self.of_all).astype(jnp.int32))
+        return jax.tree.map(lambda leaf: leaf if leaf.ndim < 1 else jnp.take(leaf, rows, 0, mode="clip"), tree)
+
+    def where_there_are_steps(self, tree: Any) -> Any:
+        """`tree`; ones, of which most functions are finite, if no row of the batch has any: a sum may still run its padding."""
+        if self.of_all is None:
+            return tree
+        any_steps = jnp.any(self.of_all > 0)
+        return jax.tree.map(lambda leaf: jnp.where(any_steps, leaf, jnp.ones_like(leaf)), tree)
 
     def take(self, tree: Any, missing: str = "clip") -> Any:
         """The tile's rows of arrays `[B, ...]`. In the place of a row that is missing: the last one, or with "fill" zeros."""
