@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -27,11 +28,14 @@ def glorot(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
 
 def recurrent(key: jax.Array, units: int, gates: int, dtype: Any, state_size: int | None = None) -> jax.Array:
     """`[state_size, gates * units]`: an orthogonal matrix for each gate (Saxe et al., 2013), side by side."""
-    shape = (state_size or units, units)
-    wide = jnp.finfo(jax.dtypes.canonicalize_dtype(dtype)).bits == 64
-    exact = jnp.float64 if wide else jnp.float32  # its QR decomposition knows no half precision
-    blocks = [_orthogonal(k, shape, exact) for k in jax.random.split(key, gates)]
-    return jnp.concatenate(blocks, axis=1).astype(dtype)
+    return _recurrent(key, (state_size or units, units), gates, jax.dtypes.canonicalize_dtype(dtype))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))  # one small program, where there is no other around it
+def _recurrent(key, shape, gates, dtype):
+    exact = jnp.float64 if jnp.finfo(dtype).bits == 64 else jnp.float32  # the QR decomposition knows no half precision
+    blocks = jax.vmap(lambda key: _orthogonal(key, shape, exact))(jax.random.split(key, gates))
+    return jnp.swapaxes(blocks, 0, 1).reshape(shape[0], gates * shape[1]).astype(dtype)
 
 
 def diagonal(key: jax.Array, units: int, dtype: Any) -> jax.Array:
