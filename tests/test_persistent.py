@@ -22,6 +22,8 @@ from jaxrnn.memory.modes import RECOMPUTE, SAVE
 from tests import oracle
 from tests.rows import LENGTHS, ROWS, B, D, T, loss, loss_weights, plain, problem
 
+pytestmark = pytest.mark.slow  # nothing chooses it, and no GPU has run it yet
+
 NAMES = ["basic", "lstm_full", "lstm_softsign", "gru", "gru_reset_before", "stack"]
 CHOSEN = [row for row in ROWS if row.name in NAMES]
 RESETS = np.random.default_rng(3).random((B, T)) < 0.3
