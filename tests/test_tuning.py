@@ -72,10 +72,9 @@ def test_halves_are_a_cell():
     state = jax.tree.map(
         lambda leaf: leaf + jnp.arange(leaf.size, dtype=jnp.float32).reshape(leaf.shape) / 10, cell.initial_state(4)
     )
-    halves = Halves(cell)
-    output, new = update(
-        halves, params, halves.project(params, x), halves.recur(params, halves.begin(state)), halves.begin(state)
-    )
+    halves = Halves(cell, 4)
+    z, r = halves.project(params, halves.begin(x)), halves.recur(params, halves.begin(state))
+    output, new = update(halves, params, z, r, halves.begin(state))
     want = cell(params, x, state)
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-6), (output, halves.end(new)), want)
 

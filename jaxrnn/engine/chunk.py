@@ -128,7 +128,7 @@ def _forward(chunk: _Chunk, args: tuple, keeps: bool) -> tuple[tuple[Any, Any], 
         chunk.traced[:] = [Residuals.of(cell, chunk.keeps, params, z, state)]
         return chunk.traced[0].step(params, z, state)
 
-    outputs, state, kept = forward(step, chunk.facts.over_time(cell.project)(params, xs), state, steps)
+    outputs, state, kept = forward(step, chunk.facts.projected(cell, params, xs), state, steps)
     return (outputs, state), named(kept, GATES if chunk.keeps == "gates" else STATES)
 
 
@@ -137,7 +137,7 @@ def _backward(chunk: _Chunk, args: tuple, kept: list, live: Live, cotangents: tu
     live_params, live_xs, ct_start = live.part(0), live.part(1), None
     if steps.start is not None and any(live.part(3).mask):
         ct_start = jax.tree.map(jnp.zeros_like, steps.start)
-    z = facts.over_time(cell.project)(params, xs)
+    z = facts.projected(cell, params, xs)
     states, gates = chunk.traced[0].read(params, z, state, steps, kept, 0, None)
     recur = recur_tangent(cell, params, facts.tuning.transposes_matrices(jax.tree.leaves(state)[0].shape[0]))
     derivative = Derivative(cell, params, xs, z, states, gates, steps, recur, facts)

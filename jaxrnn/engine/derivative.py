@@ -29,6 +29,7 @@ from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.jaxpr_queries import scan
 from jaxrnn.engine.masking import Steps, enter, leave
 from jaxrnn.engine.residuals import Gates
+from jaxrnn.engine.rewrites import Rewritten
 from jaxrnn.engine.step import finish
 
 
@@ -63,7 +64,7 @@ class Derivative:
     """The derivative at the states and gates that K steps went through.
 
     Attributes:
-      cell, params: the cell.
+      cell, params: the cell, as it is run.
       xs, z: its inputs and what `project` makes of them, leaves `[K, B, ...]`.
       states: the state that each step starts from, leaves `[K, B, ...]`.
       gates: the gates at each step.
@@ -72,7 +73,7 @@ class Derivative:
       facts: what tracing a step shows.
     """
 
-    cell: Any
+    cell: Rewritten
     params: Any
     xs: Any
     z: Any
@@ -133,7 +134,7 @@ class Derivative:
     def from_outside(self, dparams, dxs):
         """What comes from the inputs and the weights at every step: .z, and what each other function's own weights add."""
         cell, states, facts, over_time = self.cell, self.states, self.facts, self.facts.over_time
-        dz = tangent_of(over_time(cell.project), (self.params, self.xs), (dparams, dxs))
+        dz = tangent_of(functools.partial(facts.projected, cell), (self.params, self.xs), (dparams, dxs))
         recur = lambda p: over_time(cell.recur)(p, states)
         gates = lambda p: over_time(cell.gates)(p, self.z, recur(self.params), states)
         combine = lambda p: over_time(functools.partial(finish, cell))(p, self.gates.over_time(self.params, states), states)

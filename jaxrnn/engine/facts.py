@@ -72,6 +72,10 @@ class StepFacts:
 
         return run
 
+    def projected(self, cell: Rewritten, params: Any, xs: Any) -> Any:
+        """z of all K steps, from their inputs."""
+        return self.over_time(cell.project)(params, cell.begin(xs, axis=1))
+
     def rewritten(self, cell: Any, halves: bool = False) -> Rewritten:
         """The cell in the form that is fastest, which may be `Halves` if they are allowed."""
         if self.have_rows and self.tuning.row_by_row(self.rows, self._weights):
@@ -79,7 +83,7 @@ class StepFacts:
         elements = lambda leaves: sum(math.prod(leaf.shape) for leaf in leaves)
         sizes = elements(self.recur.closed.out_avals), elements(jax.tree.leaves(self.state)), self._weights
         runs_apart = halves and self.have_rows and not any(self.gates.reads_fixed + self.combine.reads_fixed)
-        return Halves(cell) if runs_apart and self.tuning.halves(self.rows, *sizes) else Rewritten(cell)
+        return Halves(cell, self.rows) if runs_apart and self.tuning.halves(self.rows, *sizes) else Rewritten(cell)
 
     @property
     def tile(self) -> int | None:

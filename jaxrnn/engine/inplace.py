@@ -115,8 +115,8 @@ def run_in_place(
     tuned = facts.rewritten(cell, halves=mode == SAVE and not masked and facts.tuning.keeps == "gates")
     rows = lambda leaf: leaf.shape if layout.size is None else (layout.size, *leaf.shape[1:])
     one_tile = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(rows(leaf), leaf.dtype), tree)
-    z, first = one_tile((facts.project.shapes, state))
-    shapes = jax.eval_shape(lambda: params), z, jax.eval_shape(tuned.begin, first)
+    own_form = lambda params, *trees: (params, *map(tuned.begin, trees))
+    shapes = jax.eval_shape(own_form, params, *one_tile((facts.project.shapes, state)))
     return _run(Run(cell, tuned, layout, mode, facts, shapes, masked), reads)
 
 
@@ -152,7 +152,7 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
             outputs, state, starts, kept = carry
             xs, steps = reads.chunk(chunk, differentiated=keeps)
             starts = put(starts, state, chunk.place_of_chunk) if keeps else starts
-            z = run.facts.over_time(run.cell.project)(params, xs)
+            z = run.facts.projected(run.tuned, params, xs)
             ys, state, kept = forward(step, z, state, steps, kept, lambda kept, more, k: store(kept, more, chunk.place + k))
             return chunk.write(outputs, zero_padding(steps.valid, ys)), state, starts, kept
 
@@ -198,7 +198,7 @@ def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[
         def one_chunk(chunk, carry):
             ct_params, ct_inputs, ct_state, ct_start = carry
             xs, steps = reads.chunk(chunk)
-            z, start = run.facts.over_time(cell.project)(params, xs), item(tape.starts, chunk.place_of_chunk)
+            z, start = run.facts.projected(cell, params, xs), item(tape.starts, chunk.place_of_chunk)
             if run.mode == SAVE:
                 kept, place, outputs = tape.steps, chunk.place, tape.padded_outputs(chunk, steps)
             else:

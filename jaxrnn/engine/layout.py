@@ -99,9 +99,10 @@ class Layout:
         if self.batch > _MOST_COMPARED:
             order = jnp.argsort(lengths, descending=True).astype(jnp.int32)
         else:  # a sort is a tenth of a second to compile
-            longer = (lengths > lengths[:, None]) | ((lengths == lengths[:, None]) & (rows < rows[:, None]))
-            places = jnp.sum(longer, 1, dtype=jnp.int32)
-            order = jnp.sum(jnp.where(places == rows[:, None], rows, 0), 1, dtype=jnp.int32)
+            own, other = (lengths[:, None], rows[:, None]), (lengths[None], rows[None])
+            in_front = (other[0] > own[0]) | ((other[0] == own[0]) & (other[1] < own[1]))
+            places = jnp.sum(in_front, 1, dtype=jnp.int32)[None]
+            order = jnp.sum(jnp.where(places == rows[:, None], rows[None], 0), 1, dtype=jnp.int32)
         missing = self.tiles * self.tile - self.batch
         return jnp.concatenate([order, jnp.full(missing, self.batch, jnp.int32)]).reshape(self.tiles, self.tile)
 
@@ -149,10 +150,10 @@ class Tile:
         return jax.tree.map(lambda leaf: leaf if leaf.ndim < 1 else jnp.take(leaf, rows, 0, mode="clip"), tree)
 
     def where_there_are_steps(self, tree: Any) -> Any:
-        """`tree`; ones, of which most functions are finite, if no row of the batch has any: a sum may still run its padding."""
+        """`tree`; ones, of which most functions are finite, if no row has any: `jax.vmap` may still run such a batch."""
         if self.of_all is None:
             return tree
-        any_steps = jnp.any(self.of_all > 0)
+        any_steps = jnp.max(self.of_all, initial=0) > 0
         return jax.tree.map(lambda leaf: jnp.where(any_steps, leaf, jnp.ones_like(leaf)), tree)
 
     def take(self, tree: Any, missing: str = "clip") -> Any:

@@ -14,17 +14,17 @@ from jaxrnn.engine.autodiff import tangent_of
 
 
 class Rewritten:
-    """A cell, some of whose functions are others; as it is here, the cell itself."""
+    """A cell for B rows, some of whose functions are others; as it is here, the cell itself."""
 
-    def __init__(self, cell: Any) -> None:
-        self.cell = cell
+    def __init__(self, cell: Any, rows: Any = None) -> None:
+        self.cell, self.rows = cell, rows
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cell, name)
 
-    def begin(self, state: Any) -> Any:
-        """Its own form of the cell's state."""
-        return state
+    def begin(self, tree: Any, axis: int = 0) -> Any:
+        """Its own form of the cell's state, inputs or z, with rows along `axis`."""
+        return tree
 
     def end(self, state: Any) -> Any:
         """The cell's state, from its own form."""
@@ -33,10 +33,6 @@ class Rewritten:
 
 class RowByRow(Rewritten):
     """Its recurrent product of B rows as B products of one; of more rows, those of all steps, as it is."""
-
-    def __init__(self, cell: Any, rows: int) -> None:
-        super().__init__(cell)
-        self.rows = rows
 
     def recur(self, params: Any, state: Any) -> Any:
         if jax.tree.leaves(state)[0].shape[0] != self.rows:
@@ -48,34 +44,33 @@ class RowByRow(Rewritten):
 
 
 class Halves(Rewritten):
-    """Its state is that of the first half of the rows, and that of the second half.
+    """Inputs, z, r, gates and state are those of the first half of the rows, and those of the second half.
 
     A step is a matrix product, then elementwise work on it, and it waits for the step before. A CPU's cores share the product;
     they are slow to come to it, and have none of the elementwise work. Two halves do not wait for each other: one can have its
     product while the other has its gates.
     """
 
-    def begin(self, state: Any) -> Any:
-        return _halves(state)
+    def begin(self, tree: Any, axis: int = 0) -> Any:
+        middle = self.rows // 2
+        rows = lambda first, stop: jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, first, stop, axis=axis), tree)
+        return rows(0, middle), rows(middle, None)
 
     def end(self, state: Any) -> Any:
         return jax.tree.map(lambda *halves: jnp.concatenate(halves), *state)
+
+    def project(self, params: Any, inputs: Any) -> Any:
+        return tuple(self.cell.project(params, half) for half in inputs)
 
     def recur(self, params: Any, state: Any) -> Any:
         return tuple(self.cell.recur(params, half) for half in state)
 
     def gates(self, params: Any, z: Any, r: Any, state: Any) -> Any:
-        return tuple(self.cell.gates(params, *each) for each in zip(_halves(z), r, state, strict=True))
+        return tuple(self.cell.gates(params, *each) for each in zip(z, r, state, strict=True))
 
     def combine(self, params: Any, g: Any, state: Any) -> tuple[Any, Any]:
         outputs, new = zip(*(self.cell.combine(params, *each) for each in zip(g, state, strict=True)), strict=True)
         return self.end(outputs), new
-
-
-def _halves(tree: Any) -> tuple[Any, Any]:
-    middle = jax.tree.leaves(tree)[0].shape[0] // 2
-    rows = lambda first, stop: jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, first, stop), tree)
-    return rows(0, middle), rows(middle, None)
 
 
 def recur_tangent(cell: Any, params: Any, transposed: bool) -> Callable:

@@ -44,6 +44,7 @@ from jaxrnn.engine.derivative import Derivative
 from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.masking import Steps, enter, leave
 from jaxrnn.engine.residuals import Residuals
+from jaxrnn.engine.rewrites import Rewritten
 from jaxrnn.engine.step import update
 from jaxrnn.engine.tuning import current
 from jaxrnn.experimental.kernels.loop import BACK_ENDS, Kernel, tile_shapes
@@ -177,7 +178,7 @@ def _derivative(cell, params, xs, states, steps) -> Derivative:
     residuals = Residuals.of(cell, "states", params, _one_step(z), _one_step(states))
     start = jax.tree.map(lambda leaf: leaf[0], states)
     states, gates = residuals.read(params, z, start, steps, jax.tree.leaves(states), 0, None)
-    return Derivative(cell, params, xs, z, states, gates, steps, recur, facts)
+    return Derivative(Rewritten(cell), params, xs, z, states, gates, steps, recur, facts)
 
 
 def _step_back(derivative: Derivative, outside: Any, rows: int) -> Callable:
