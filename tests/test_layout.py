@@ -144,6 +144,25 @@ def test_under_vmap(many_lengths, small_tiles, x64):
         jax.tree.map(lambda e, w, i=i: np.testing.assert_allclose(e[i], w, rtol=1e-10, atol=1e-12), each, want)
 
 
+class OneOver(jaxrnn.BasicRNNCell):
+    """Not finite at zero."""
+
+    def project(self, params, inputs):
+        return super().project(params, 1 / inputs)
+
+
+@pytest.mark.parametrize("memory", ["save", "recompute"])
+def test_a_batch_without_steps_beside_one_that_has_some(memory, small_tiles, x64):
+    """Under `jax.vmap` its padding is run, and reaches no gradient."""
+    cell = OneOver(4)
+    params, inputs, state = problem(cell)
+    inputs, lengths = jnp.stack([inputs, jnp.zeros_like(inputs)]), jnp.stack([LENGTHS, np.zeros_like(LENGTHS)])
+    grad = lambda x, n: jax.grad(value(cell, memory, n), (0, 1))(params, x, state)
+    each = jax.jit(jax.vmap(grad))(inputs, lengths)
+    jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf[1], 0), each)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(each))
+
+
 def test_forward_mode_and_second_derivatives(small_tiles, x64):
     cell = CELLS["gru"]
     at = problem(cell)
