@@ -125,7 +125,7 @@ def _plain(static: tuple, reads: Reads, cell_chunk: Callable | None = None, in_c
     (cell, layout, mode), valid = static, valid_steps(reads.lengths)
     time_major = lambda tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, layout.axis, 0), tree)
     xs = jnp.arange(layout.time, dtype=jnp.int32), time_major(reads.inputs), time_major(reads.resets)
-    first = None if reads.first is None else first_step(*reads.first, reads.lengths, reads.resets)
+    first = reads.first and first_step(reads.first.inputs, reads.first.state, reads.lengths, reads.resets)
     body = chunk_body(cell, reads.params, None, mode, valid, first, layout.reverse, cell_chunk)
     if in_chunks:
         state, outputs = scan_chunks(body, reads.state, xs, layout.chunk_size, mode, layout.reverse)
