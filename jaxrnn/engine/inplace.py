@@ -161,8 +161,9 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
 
     starts = layout.buffers(run.shapes[2], per_chunk=True) if keeps else None
     carry = layout.zeros(run.facts.combine.shapes[0]), reads.state, starts, kept
-    outputs, state, starts, kept = layout.loop(one_tile, carry, reads.lengths)
-    state, kept = (state, kept) if saves else lax.optimization_barrier((state, kept))
+    hands_on = bool(kept) and not saves
+    outputs, state, starts, kept = layout.loop(one_tile, carry, reads.lengths, stays_loop=hands_on)
+    outputs, kept = lax.optimization_barrier((outputs, kept)) if hands_on else (outputs, kept)
     if not keeps:
         return (outputs, state), None
     if not saves or all(i is None for i in run.residuals.outputs):
@@ -175,7 +176,7 @@ def _step(run: Run, params: Any, saves: bool) -> tuple[Callable, list, Callable]
     if saves:
         return functools.partial(run.residuals.step, params), run.layout.buffers(run.residuals.shapes), put
     cell, (_, z, state), tuning = run.tuned, run.shapes, run.facts.tuning
-    hands_on = tuning.carries_gates(run.layout.tile, len(jax.tree.leaves(state)))
+    hands_on = tuning.carries_gates(run.layout.tile, len(jax.tree.leaves(run.facts.state)))
 
     def step(z, state):
         g = cell.gates(params, z, cell.recur(params, state), state)

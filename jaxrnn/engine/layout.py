@@ -75,11 +75,11 @@ class Layout:
         count, numbers = self.tiles * (self.chunks if per_chunk else self.time), itertools.count(1)
         return jax.tree.map(lambda leaf: jnp.full((count, *leaf.shape), next(numbers), leaf.dtype), step)
 
-    def loop(self, body: Callable, carry: Any, lengths: Any, backward: bool = False) -> Any:
+    def loop(self, body: Callable, carry: Any, lengths: Any, backward: bool = False, stays_loop: bool = False) -> Any:
         """`carry = body(tile, chunks, carry)` for every tile.
 
         There `carry = chunks(of_chunk, carry)` does `of_chunk(chunk, carry)` for every chunk that has steps, in the order of
-        the run, or, if backward, the other way round.
+        the run, or, if backward, the other way round. XLA drops a loop of a single chunk, unless it `stays_loop`.
         """
 
         def one_tile(j, rows, end, carry):
@@ -88,7 +88,10 @@ class Layout:
             return body(tile, chunks, carry)
 
         if self.size is None:
-            return one_tile(0, None, None if lengths is None else _of_all_examples(jnp.max(lengths, initial=0)), carry)
+            end = None if lengths is None else _of_all_examples(jnp.max(lengths, initial=0))
+            if end is None and stays_loop and self.chunks == 1:
+                end = lax.optimization_barrier(jnp.int32(self.time))  # a number that XLA does not know
+            return one_tile(0, None, end, carry)
         order = self._longest_first(lengths)
         ends = _of_all_examples(jnp.take(lengths, order[:, 0]))
         return lax.fori_loop(0, self.tiles, lambda j, carry: one_tile(j, item(order, j), item(ends, j), carry), carry)
