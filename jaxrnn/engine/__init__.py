@@ -22,11 +22,11 @@ The derivative is one pair of functions, the forward and the backward pass of a 
 Who decides:
 
     facts.py         what tracing a step shows: can its functions be run apart, has everything rows
-    tuning.py        what is fastest, by platform, devices, JAX's version and sizes; asked once a run
+    tuning.py        what is fastest, by platform, devices, JAX's version and sizes; asked when a run is traced
     rewrites.py      tunings that are cells: four functions made of four functions
 
 Tools: `autodiff.py` (a function with a backward pass of its own), `linear.py` (JAX's primitive for it), `jaxpr_queries.py` (the
-only file that reads jaxprs).
+engine's only file that reads jaxprs).
 
 What changes where: a memory mode in `jaxrnn/memory/modes.py`; a rule of speed in `tuning.py`, with its figures; how a step is
 differentiated in `derivative.py` alone.

@@ -88,8 +88,7 @@ class StepFacts:
     @property
     def tile(self) -> int | None:
         """R, where rows end at different steps; None is B."""
-        tile = self.tuning.tile(self.rows, self._weights) if self.have_rows else self.rows
-        return None if tile is self.rows or tile == self.rows else tile
+        return self.tuning.tile(self.rows, self._weights) if self.have_rows else None
 
     @property
     def _weights(self):

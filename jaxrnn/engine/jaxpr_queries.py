@@ -1,7 +1,7 @@
 """What tracing a function shows: which of its results depend on what, and which of them are the same array.
 
 A jaxpr has one variable for one array. Two results that are one variable are equal, whatever the function does, and a result
-that is an argument's variable is that argument. This is the only file that reads jaxprs.
+that is an argument's variable is that argument. The engine reads jaxprs in this file alone.
 """
 
 from __future__ import annotations
