@@ -103,3 +103,19 @@ def test_one_model_a_device():
     mapped = jax.shard_map(on_one, mesh=mesh(AxisType.Auto), in_specs=(P("data"), P(), P("data")), out_specs=P())
     every = jax.vmap(jax.grad(of_one, 1), (0, None, 0))
     close(jax.jit(mapped)(params, INPUTS, lengths), jax.jit(every)(params, INPUTS, lengths).sum(0))
+
+
+def test_second_derivatives_in_a_shard_map():
+    """Each device's own loss: its gradient's derivative, in both orders."""
+    along = jax.tree.map(jnp.cos, INPUTS)
+
+    def twice(params, inputs, lengths, resets, along):
+        gradient = lambda x: jax.grad(dynamic, 1)(params, x, lengths, resets)
+        forward = jax.jvp(gradient, (inputs,), (along,))[1]
+        return forward, jax.grad(lambda x: jnp.vdot(gradient(x), along))(inputs)
+
+    data = P("data")
+    mapped = jax.shard_map(twice, mesh=mesh(AxisType.Auto), in_specs=(P(), data, data, data, data), out_specs=data)
+    want = jax.jit(twice)(PARAMS, *BATCHES, along)
+    close(want[0], want[1])  # the second derivative is symmetric
+    close(jax.jit(mapped)(PARAMS, *BATCHES, along), want)

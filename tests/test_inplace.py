@@ -171,3 +171,28 @@ def test_what_is_set_around_a_run_holds_for_its_backward_pass():
         lowered = jax.jit(derivative).lower(params).as_text()
         products = [line for line in lowered.splitlines() if "dot_general" in line]
         assert products and all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
+@pytest.mark.parametrize("memory", ["save", "recompute", "recursive"])
+def test_a_cell_that_closes_over_a_traced_number(memory, x64):
+    """It is run step by step: its functions cannot be traced again later."""
+    cell, inputs = jaxrnn.BasicRNNCell(4), jax.random.normal(jax.random.key(1), (B, T, D), jnp.float64)
+    params = cell.init(jax.random.key(0), D, jnp.float64)
+
+    def by_cell(scale, params):
+        class Scaled(jaxrnn.BasicRNNCell):
+            def project(self, params, inputs):
+                return super().project(params, inputs) * scale
+
+        return weighted(jnp.sin(jaxrnn.dynamic_rnn(Scaled(4), params, inputs, memory=memory)[0]))
+
+    def by_hand(scale, params):
+        state, outputs = jnp.zeros((B, 4)), []
+        for t in range(T):
+            z = (inputs[:, t] @ params["kernel"] + params["bias"][None]) * scale
+            state = jnp.tanh(z + state @ params["recurrent_kernel"])
+            outputs.append(state)
+        return weighted(jnp.sin(jnp.stack(outputs, 1)))
+
+    got, want = (jax.jit(jax.grad(f, (0, 1)))(jnp.float64(0.7), params) for f in (by_cell, by_hand))
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-10), got, want)

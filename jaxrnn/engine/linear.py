@@ -74,8 +74,7 @@ def _as_jax_does(residuals, x, *, count, f, transpose, transposed, outs):
     """The function that is differentiated with respect to the residuals: `f`, or what JAX makes its transpose."""
     if not transposed:
         return f(residuals, x)
-    like = [jax.ShapeDtypeStruct(out.shape, out.dtype) for out in outs]
-    return jax.linear_transpose(lambda *x: f(residuals, list(x)), *like)(x)
+    return jax.linear_transpose(lambda *x: f(residuals, list(x)), *outs)(x)
 
 
 def _transpose(cts, *args, count, f, transpose, transposed, outs):
