@@ -1,7 +1,6 @@
 """How the tests run: eight simulated devices, code compiled fast rather than fast code, warnings and mixed dtypes as errors."""
 
 import atexit
-import dataclasses
 import gc
 import os
 import shutil
@@ -16,7 +15,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
 import jax
 import pytest
 
-from jaxrnn.engine.tuning import current, using
+from tests.random_runs import place
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -41,22 +40,21 @@ def forget_compiled_programs():
 @pytest.fixture
 def one_device():
     """What runs where there is one device, where nothing is split."""
-    with using(dataclasses.replace(current(), sharded=False)):
+    with place("one_device"):
         yield
 
 
 @pytest.fixture
 def on_a_gpu():
     """What runs on a GPU, run by the backend that there is."""
-    with using(dataclasses.replace(current(), platform="gpu")):
+    with place("gpu"):
         yield
 
 
 @pytest.fixture
 def as_if_large():
     """What a CPU does with much work, done with little: tiles of two rows, halves, no product row by row."""
-    much = {"tile_rows": 2, "rows_of_halves": 2, "weights_of_halves": range(1, 10**9), "little_work": 0}
-    with using(dataclasses.replace(current(), sharded=False, **much)):
+    with place("as_if_large"):
         yield
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from jaxrnn.engine.layout import longest_first
 from jaxrnn.engine.tuning import current, using
 
 T, B, D = 12, 11, 3
@@ -72,6 +73,13 @@ def test_tiles_of_a_batch(batch, weights, rows):
     assert on_one_cpu.tile(batch, weights) == rows
     for elsewhere in ({"platform": "gpu"}, {"sharded": True}):
         assert dataclasses.replace(on_one_cpu, **elsewhere).tile(batch, weights) is None
+
+
+@pytest.mark.parametrize("most_compared", [0, 100])
+def test_the_longest_rows_come_first(most_compared):
+    lengths = np.random.default_rng(0).integers(0, 9, 40).astype(np.int32)
+    order = longest_first(jnp.asarray(lengths), most_compared)
+    np.testing.assert_array_equal(order, np.argsort(-lengths, kind="stable"))
 
 
 @pytest.mark.parametrize(

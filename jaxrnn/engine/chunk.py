@@ -23,10 +23,10 @@ from jax import lax
 from jaxrnn import check
 from jaxrnn.engine.autodiff import Live, with_backward
 from jaxrnn.engine.derivative import Derivative, forward
-from jaxrnn.engine.facts import StepFacts
+from jaxrnn.engine.facts import StepFacts, step_shapes
 from jaxrnn.engine.masking import FirstStep, Steps, enter, fill_padding, leave, zero_padding
 from jaxrnn.engine.residuals import Residuals
-from jaxrnn.engine.rewrites import recur_tangent
+from jaxrnn.engine.rewrites import Rewritten, recur_tangent
 from jaxrnn.engine.step import update
 from jaxrnn.engine.tuning import current
 from jaxrnn.keys import call_cell, fold_in
@@ -94,14 +94,13 @@ def step_by_step(cell: Callable, *args: Any) -> tuple[Any, Any]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Chunk:
-    """A chunk to run: a cell, what is kept of it, and what tracing a step shows.
+    """A chunk to run: a cell in the form that is fastest, what is kept of it, and what tracing a step shows.
 
     The forward pass fills `traced`, and the backward pass reads it: only where a chunk runs do the types of arrays say how they
     are spread over devices.
     """
 
-    cell: Any
-    tuned: Any  # the cell in the form that is fastest
+    tuned: Rewritten
     keeps: str
     facts: StepFacts
     traced: list[Residuals] = dataclasses.field(default_factory=list)
@@ -110,13 +109,12 @@ class _Chunk:
 def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
     """K steps with the derivative of `jaxrnn.engine.derivative`; step by step where the functions cannot be run apart."""
     tuning = steps.tuning or current()
-    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
-    facts = StepFacts.of(cell, params, x, state, tuning)
+    facts = StepFacts.of(cell, params, step_shapes(xs), state, tuning)
     if not facts.fit:
         return plain_chunk(cell, params, xs, state, steps)
     steps = dataclasses.replace(steps, count=jax.tree.leaves(xs)[0].shape[0])
     keeps = tuning.keeps if steps.keep == "fastest" else steps.keep
-    return _run(_Chunk(cell, facts.rewritten(cell), keeps, facts), (params, xs, state, steps))
+    return _run(_Chunk(facts.rewritten(cell), keeps, facts), (params, xs, state, steps))
 
 
 def _forward(chunk: _Chunk, args: tuple, keeps: bool) -> tuple[tuple[Any, Any], list]:
@@ -147,7 +145,7 @@ def _backward(chunk: _Chunk, args: tuple, kept: list, live: Live, cotangents: tu
     return live_params.fill(ct_params), live_xs.fill(ct_xs), ct_state, steps
 
 
-_run = with_backward(lambda chunk, args: step_by_step(chunk.cell, *args), _forward, _backward)
+_run = with_backward(lambda chunk, args: step_by_step(chunk.tuned.cell, *args), _forward, _backward)
 
 
 def chunk_body(

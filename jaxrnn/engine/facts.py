@@ -97,5 +97,10 @@ class StepFacts:
         return sum(math.prod(leaf.shape) for leaf, read in zip(leaves, self.recur.reads_fixed, strict=False) if read)
 
 
+def step_shapes(tree: Any) -> Any:
+    """One step of K, as shapes."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
+
+
 def _is_float(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact)

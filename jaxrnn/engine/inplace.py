@@ -29,7 +29,7 @@ from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.layout import Chunk, Layout, item
 from jaxrnn.engine.masking import FirstStep, Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
 from jaxrnn.engine.residuals import Residuals
-from jaxrnn.engine.rewrites import recur_tangent
+from jaxrnn.engine.rewrites import Rewritten, recur_tangent
 from jaxrnn.engine.scanned import scan_chunks
 from jaxrnn.engine.step import finish
 from jaxrnn.engine.tuning import Tuning
@@ -58,10 +58,10 @@ class Reads(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """How to run: a cell, the layout, the memory mode ("save" or "recompute"), and what tracing a step shows."""
+    """How to run: a cell in the form that is fastest, the layout, the memory mode ("save" or "recompute"), and what tracing a
+    step shows."""
 
-    cell: Any
-    tuned: Any  # the cell in the form that is fastest
+    tuned: Rewritten
     layout: Layout
     mode: Mode
     facts: StepFacts
@@ -117,7 +117,7 @@ def run_in_place(
     one_tile = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(rows(leaf), leaf.dtype), tree)
     own_form = lambda params, *trees: (params, *map(tuned.begin, trees))
     shapes = jax.eval_shape(own_form, params, *one_tile((facts.project.shapes, state)))
-    return _run(Run(cell, tuned, layout, mode, facts, shapes, masked), reads)
+    return _run(Run(tuned, layout, mode, facts, shapes, masked), reads)
 
 
 def _plain(static: tuple, reads: Reads, cell_chunk: Callable | None = None, in_chunks: bool = True) -> tuple[Any, Any]:
@@ -137,7 +137,7 @@ def _plain(static: tuple, reads: Reads, cell_chunk: Callable | None = None, in_c
 
 def _step_by_step(run: Run, reads: Reads) -> tuple[Any, Any]:
     """The run whose derivatives are all those but the gradient."""
-    return _plain((run.cell, run.layout, run.mode), reads, step_by_step, in_chunks=run.mode != SAVE)
+    return _plain((run.tuned.cell, run.layout, run.mode), reads, step_by_step, in_chunks=run.mode != SAVE)
 
 
 def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape | None]:

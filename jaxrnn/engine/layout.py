@@ -20,8 +20,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-_MOST_COMPARED = 1024  # rows, each with each
-
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -92,22 +90,10 @@ class Layout:
             if end is None and stays_loop and self.chunks == 1:
                 end = lax.optimization_barrier(jnp.int32(self.time))  # a number that XLA does not know
             return one_tile(0, None, end, carry)
-        order = self._longest_first(lengths)
+        missing = jnp.full(self.tiles * self.tile - self.batch, self.batch, jnp.int32)
+        order = jnp.concatenate([longest_first(lengths), missing]).reshape(self.tiles, self.tile)
         ends = _of_all_examples(jnp.take(lengths, order[:, 0]))
         return lax.fori_loop(0, self.tiles, lambda j, carry: one_tile(j, item(order, j), item(ends, j), carry), carry)
-
-    def _longest_first(self, lengths):
-        """The rows in the order of their lengths, `[tiles, R]`, with B where there is none."""
-        rows = jnp.arange(self.batch, dtype=jnp.int32)
-        if self.batch > _MOST_COMPARED:
-            order = jnp.argsort(lengths, descending=True).astype(jnp.int32)
-        else:  # a sort is a tenth of a second to compile
-            own, other = (lengths[:, None], rows[:, None]), (lengths[None], rows[None])
-            in_front = (other[0] > own[0]) | ((other[0] == own[0]) & (other[1] < own[1]))
-            places = jnp.sum(in_front, 1, dtype=jnp.int32)[None]
-            order = jnp.sum(jnp.where(places == rows[:, None], rows[None], 0), 1, dtype=jnp.int32)
-        missing = self.tiles * self.tile - self.batch
-        return jnp.concatenate([order, jnp.full(missing, self.batch, jnp.int32)]).reshape(self.tiles, self.tile)
 
     def _chunks(self, tile, body, carry, end, downward):
         full, rest = divmod(self.time, self.chunk_size)
@@ -241,16 +227,22 @@ class Chunk:
         return lax.scatter(leaf, where, value, windows, unique_indices=True, mode=mode)
 
 
+def longest_first(lengths: jax.Array, most_compared: int = 1024) -> jax.Array:
+    """The rows in the order of their lengths, `[B]`. A few are compared each with each: a sort takes 0.1 s to compile."""
+    if lengths.shape[0] > most_compared:
+        return jnp.argsort(lengths, descending=True).astype(jnp.int32)
+    rows = jnp.arange(lengths.shape[0], dtype=jnp.int32)
+    longer, alike = lengths[None] > lengths[:, None], lengths[None] == lengths[:, None]
+    places = jnp.sum(longer | (alike & (rows[None] < rows[:, None])), 1, dtype=jnp.int32)
+    return jnp.sum(jnp.where(places[None] == rows[:, None], rows[None], 0), 1, dtype=jnp.int32)
+
+
 def item(tree: Any, i: Any) -> Any:
     """Item `i` of arrays `[N, ...]`."""
     return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, keepdims=False), tree)
 
 
-def _same(steps):
-    return steps
-
-
-_of_all_examples: Any = custom_vmap(_same)  # under `jax.vmap` the last steps of all examples: one loop serves them all
+_of_all_examples: Any = custom_vmap(lambda steps: steps)  # under `jax.vmap` the last steps of all: one loop serves them
 
 
 @_of_all_examples.def_vmap

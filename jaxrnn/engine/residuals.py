@@ -165,6 +165,7 @@ class Gates:
     Attributes:
       residuals: how they are made.
       sources: the arrays, each `[K, B, ...]`, or `[N, B, ...]` if it is read `in_place`, from `at` on.
+      count: K.
     """
 
     residuals: Residuals

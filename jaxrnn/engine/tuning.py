@@ -18,7 +18,7 @@ from jax.export import is_symbolic_dim
 from jax.sharding import AxisType
 
 from jaxrnn import check
-from jaxrnn.memory.blocks import MOST_BLOCKS, chunk_near
+from jaxrnn.memory.blocks import chunk_near, levels_of
 from jaxrnn.memory.modes import Mode
 
 ROWS_OF_ANY_BATCH = 16  # what a batch counts as whose size is known when an exported program is called, no sooner
@@ -144,7 +144,7 @@ class Tuning:
             rows, batch = 160, self.tile_rows
         aim = min(max(math.ceil(rows / max(batch, 1)), fewest), 128)
         if mode.levels != 1:
-            levels = mode.levels or max(1, math.ceil(math.log(max(time, 1), MOST_BLOCKS) - 1e-9) - 1)
+            levels = mode.levels or max(1, levels_of(time) - 1)
             aim = min(aim, math.ceil(time ** (1 / (levels + 1)) - 1e-9))
         return chunk_near(time, aim)
 

@@ -41,7 +41,7 @@ from jaxrnn import check
 from jaxrnn.engine.autodiff import Live, tangent_of
 from jaxrnn.engine.chunk import fused_chunk, is_fused
 from jaxrnn.engine.derivative import Derivative
-from jaxrnn.engine.facts import StepFacts
+from jaxrnn.engine.facts import StepFacts, step_shapes
 from jaxrnn.engine.masking import Steps, enter, leave
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import Rewritten
@@ -164,18 +164,14 @@ _chunk.defvjp(_chunk_fwd, _chunk_bwd)
 
 
 def _facts(cell, params, xs, state) -> StepFacts:
-    return StepFacts.of(cell, params, _one_step(xs), state, current())
-
-
-def _one_step(tree):
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
+    return StepFacts.of(cell, params, step_shapes(xs), state, current())
 
 
 def _derivative(cell, params, xs, states, steps) -> Derivative:
-    facts = _facts(cell, params, xs, _one_step(states))
+    facts = _facts(cell, params, xs, step_shapes(states))
     z = facts.over_time(cell.project)(params, xs)
     recur = lambda state, dstate: tangent_of(lambda s: cell.recur(params, s), (state,), (dstate,))
-    residuals = Residuals.of(cell, "states", params, _one_step(z), _one_step(states))
+    residuals = Residuals.of(cell, "states", params, step_shapes(z), step_shapes(states))
     start = jax.tree.map(lambda leaf: leaf[0], states)
     states, gates = residuals.read(params, z, start, steps, jax.tree.leaves(states), 0, None)
     return Derivative(Rewritten(cell), params, xs, z, states, gates, steps, recur, facts)

@@ -21,7 +21,7 @@ MOST_SEARCHED = 4  # levels whose cuts are all tried; of more, the innermost is 
 MOST_BLOCKS = 32  # a level, where "recursive" chooses the levels: their number then grows with the logarithm of T
 
 
-def _log(count: int) -> int:
+def levels_of(count: int) -> int:
     """Levels of at most `MOST_BLOCKS` that `count` needs."""
     return math.ceil(math.log(max(count, 1), MOST_BLOCKS) - 1e-9)
 
@@ -60,4 +60,4 @@ def blocks(time: int, chunk_size: int, mode: Mode) -> tuple[Any, ...]:
     count = time // chunk_size
     if is_symbolic_dim(count):
         return (count,)
-    return split(count, mode.levels or max(1, _log(count)))
+    return split(count, mode.levels or max(1, levels_of(count)))
