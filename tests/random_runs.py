@@ -311,7 +311,7 @@ def draw_case(seed: int, kind: str = "cell") -> Case:
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     cell, inputs = _draw_cell_of(kind, rng, seed)
     draw = Draw(rng, True)
-    batch, time = int(rng.integers(1, 6)), int(rng.integers(1, 8, 2).max())
+    batch, time = _draw_batch(draw, cell, inputs), int(rng.integers(1, 8, 2).max())
     point = _draw_point(rng, cell, inputs, batch, time)
     rowless = any(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(point[2]))
     lengths = None if rowless else _draw_lengths(draw, batch, time)
@@ -321,7 +321,7 @@ def draw_case(seed: int, kind: str = "cell") -> Case:
     derivative = draw.weighted({"grad": 8, "jvp": 1, "second": 0.6})
     if derivative == "second" and "custom_jvp" in repr(cell):
         derivative = "grad"  # the scan of jax 0.10.2 loses such a rule at the second order
-    where = draw.weighted({"one_device": 6, "eight_devices": 1, "as_if_large": 1.5, "many_rows": 1, "gpu": 1})
+    where = draw.weighted({"one_device": 5, "eight_devices": 1, "as_if_large": 4, "many_rows": 1, "gpu": 2})
     step = functools.partial(step_by_hand, cell)
     spare = derivative == "second" or where == "gpu"  # offload is not for these
     case = Case(
@@ -409,6 +409,13 @@ def _draw_point(rng, cell, inputs, batch, time):
 
 def _is_floating(leaf):
     return np.issubdtype(leaf.dtype, np.floating)
+
+
+def _draw_batch(draw, cell, inputs):
+    """B, now and then the first size of a weight, which then looks as if it had rows."""
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), _input_size(inputs)))
+    sizes = [leaf.shape[0] for leaf in jax.tree.leaves(params) if leaf.ndim]
+    return draw.pick(sizes) if sizes and draw.chance(0.2) else int(draw.rng.integers(1, 9))
 
 
 def _draw_lengths(draw, batch, time):
