@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def check_cell(
     initial_state: Any | None = None,
     key: jax.Array | None = None,
 ) -> None:
-    """Checks that a cell keeps the contract of the runners, in float64 on a small problem (some 20 s).
+    """Checks that a cell keeps the contract of the runners, in float64 on a small problem (some 10 s).
 
     - `static_rnn`, `dynamic_rnn` in the memory modes with a chunk that does not divide T, and stepping by hand agree, with
       lengths that mix 0 and T, forward and in reverse: outputs, states, and gradients with respect to params, inputs and
@@ -61,22 +61,22 @@ def check_cell(
         check.prng_key(key)
     with jax.enable_x64(True):
         problem = _problem(cell, input_size, params, inputs, initial_state, key)
-        want = _value_and_grads(_by_hand, problem, reverse=False)
-        _check_finite_differences(problem, want)
-        _check_rows(problem)
-        _check_runners(problem, want)
-        _check_padding(problem)
-        _check_vmap(problem)
-        _check_dtypes(problem)
-        _check_traces(problem)
+        programs = {name: _program(runner, cell, reverse=False) for name, runner in _RUNNERS.items()}
+        _check_finite_differences(problem, programs[_BY_HAND])
+        _check_rows(problem, programs["memory='save'"])
+        _check_runners(problem, programs, "forward")
+        _check_runners(problem, {name: _program(runner, cell, reverse=True) for name, runner in _RUNNERS.items()}, "reverse")
+        _check_padding(problem, programs)
+        _check_vmap(problem, programs["memory='save'"])
+        _check_dtypes(cell, problem)
+        _check_traces(cell, problem)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Problem:
-    """A cell with arguments: `point` is (params, inputs, initial state)."""
+class _Problem(NamedTuple):
+    """What a cell is run with: `point` is (params, inputs, initial state)."""
 
-    cell: Any
     point: tuple
+    lengths: np.ndarray
     key: jax.Array | None
 
 
@@ -88,13 +88,13 @@ def _problem(cell, input_size, params, inputs, initial_state, key) -> _Problem:
         inputs = rng.standard_normal((_B, _T, input_size))
     if initial_state is None:
         initial_state = jax.tree.map(lambda s: rng.standard_normal(s.shape) / 2, cell.initial_state(_B, jnp.float64))
-    return _Problem(cell, _cast((params, inputs, initial_state), jnp.float64), key)
+    return _Problem(_cast((params, inputs, initial_state), jnp.float64), _LENGTHS, key)
 
 
 # ---- the three ways to run
 
 
-def _by_hand(problem, point, lengths, reverse):
+def _by_hand(cell, point, lengths, key, reverse):
     """A Python loop of cell calls: what the runners should give. Padded steps are called with what a row begins with, or of a
     row without steps the longest one."""
     params, inputs, state = point
@@ -106,28 +106,32 @@ def _by_hand(problem, point, lengths, reverse):
     for t in range(_T)[:: -1 if reverse else 1]:
         valid = t < lengths
         x = select_rows(valid, jax.tree.map(lambda leaf: leaf[:, t], inputs), first)  # noqa: B023
-        key = None if problem.key is None else step_key(problem.key, t)
-        output, new = call_cell(problem.cell, params, x, select_rows(valid, state, start), as_step_key(key))
+        keys = None if key is None else as_step_key(step_key(key, t))
+        output, new = call_cell(cell, params, x, select_rows(valid, state, start), keys)
         outputs[t] = select_rows(valid, output, jax.tree.map(jnp.zeros_like, output))
         state = select_rows(valid, new, state)
     return jax.tree.map(lambda *steps: jnp.stack(steps, 1), *outputs), state
 
 
-def _static(problem, point, lengths, reverse):
+def _static(cell, point, lengths, key, reverse):
     params, inputs, state = point
     steps = [jax.tree.map(lambda leaf: leaf[:, t], inputs) for t in range(_T)]  # noqa: B023
-    options = {"sequence_length": lengths, "reverse": reverse, "key": problem.key}
-    outputs, state = static_rnn(problem.cell, params, steps, initial_state=state, **options)
+    options = {"sequence_length": lengths, "reverse": reverse, "key": key}
+    outputs, state = static_rnn(cell, params, steps, initial_state=state, **options)
     return jax.tree.map(lambda *steps: jnp.stack(steps, 1), *outputs), state
 
 
 def _dynamic(memory: str) -> Callable:
-    def run(problem, point, lengths, reverse):
+    def run(cell, point, lengths, key, reverse):
         params, inputs, state = point
-        options = {"sequence_length": lengths, "reverse": reverse, "key": problem.key}
-        return dynamic_rnn(problem.cell, params, inputs, initial_state=state, memory=memory, chunk_size=3, **options)
+        options = {"sequence_length": lengths, "reverse": reverse, "key": key}
+        return dynamic_rnn(cell, params, inputs, initial_state=state, memory=memory, chunk_size=3, **options)
 
     return run
+
+
+_BY_HAND = "stepping by hand"
+_RUNNERS = {_BY_HAND: _by_hand, "static_rnn": _static, **{f"memory={mode!r}": _dynamic(mode) for mode in _MODES}}
 
 
 def _loss(result: Any) -> jax.Array:
@@ -137,100 +141,99 @@ def _loss(result: Any) -> jax.Array:
     return jnp.asarray(sum((leaf * rng.standard_normal(leaf.shape).astype(leaf.dtype)).sum() for leaf in leaves))
 
 
-def _value_and_grads(runner: Callable, problem: _Problem, reverse: bool, lengths: np.ndarray = _LENGTHS) -> tuple:
-    """((outputs, state), gradients with respect to the floating leaves of the point)."""
+def _program(runner: Callable, cell: Any, reverse: bool) -> Callable:
+    """`(point, lengths, key) -> (loss, (outputs, state), gradients with respect to the floating leaves of the point)`."""
 
     @jax.jit
-    def run(floating, lengths):
+    def run(point, lengths, key):
         def loss(floating):
-            result = runner(problem, _merge(floating, problem.point), lengths, reverse)
+            result = runner(cell, _merge(floating, point), lengths, key, reverse)
             return _loss(result), result
 
-        return jax.grad(loss, has_aux=True)(floating)
+        (value, result), grads = jax.value_and_grad(loss, has_aux=True)(_floating(point))
+        return value, result, grads
 
-    grads, result = run(_floating(problem.point), lengths)
-    return result, grads
+    return run
 
 
 # ---- the properties
 
 
-def _check_runners(problem, want):
-    for reverse in (False, True):
-        want = _value_and_grads(_by_hand, problem, True) if reverse else want
-        for name, runner in {"static_rnn": _static, **{f"memory={mode!r}": _dynamic(mode) for mode in _MODES}}.items():
-            got = _value_and_grads(runner, problem, reverse)
-            _close(got, want, 1e-9, f"{name}, reverse={reverse}: not what stepping by hand gives")
+def _check_runners(problem, programs, direction):
+    _, *want = programs[_BY_HAND](*problem)
+    for name, program in programs.items():
+        _, *got = program(*problem)
+        _close(got, want, 1e-9, f"{name}, {direction}: not what stepping by hand gives")
 
 
-def _check_finite_differences(problem, want, eps=1e-5):
+def _check_finite_differences(problem, by_hand, eps=1e-5):
     point = _floating(problem.point)
-    loss = jax.jit(lambda p: _loss(_by_hand(problem, _merge(p, problem.point), _LENGTHS, False)))
     rng = np.random.default_rng(2)
-    for k, grad in enumerate(want[1]):
+    for k, grad in enumerate(by_hand(*problem)[2]):
         move = rng.standard_normal(point[k].shape)
-        at = lambda h: loss([*point[:k], point[k] + h * move, *point[k + 1 :]])  # noqa: B023
+
+        def at(h):
+            moved = _merge([*point[:k], point[k] + h * move, *point[k + 1 :]], problem.point)  # noqa: B023
+            return by_hand(*problem._replace(point=moved))[0]
+
         slope = (8 * (at(eps) - at(-eps)) - (at(2 * eps) - at(-2 * eps))) / (12 * eps)
         _close(np.vdot(grad, move), slope, 1e-5, f"gradient {k} of (params, inputs, state): not the finite difference")
 
 
-def _check_padding(problem):
+def _check_padding(problem, programs):
     params, inputs, state = problem.point
     padded = np.arange(_T) >= _LENGTHS[:, None]
 
     def spoil(leaf):
         return select_rows(padded, jnp.full_like(leaf, jnp.nan), leaf) if _is_floating(leaf) else leaf
 
-    spoilt = dataclasses.replace(problem, point=(params, jax.tree.map(spoil, inputs), state))
-    for name, runner in (("static_rnn", _static), ("dynamic_rnn", _dynamic("save"))):
-        got = _value_and_grads(runner, spoilt, False)
-        _close(got, _value_and_grads(runner, problem, False), 0, f"{name}: NaN in the padding reaches the result")
+    spoilt = problem._replace(point=(params, jax.tree.map(spoil, inputs), state))
+    for name, program in programs.items():
+        if name != _BY_HAND:
+            _close(program(*spoilt), program(*problem), 0, f"{name}: NaN in the padding reaches the result")
 
 
-def _check_rows(problem):
+def _check_rows(problem, program):
     if problem.key is not None:
         return  # the masks belong to the places in the batch
     params, inputs, state = problem.point
     chosen = np.array([2, 0, 0, 1])
     rows = lambda tree: jax.tree.map(lambda leaf: leaf[chosen] if leaf.ndim else leaf, tree)
-    run = jax.jit(lambda point, lengths: _dynamic("save")(problem, point, lengths, False))
-    got = run((params, rows(inputs), rows(state)), _LENGTHS[chosen])
-    _close(got, rows(run(problem.point, _LENGTHS)), 1e-9, "the rows of the batch are not independent")
+    got = program((params, rows(inputs), rows(state)), _LENGTHS[chosen], None)[1]
+    _close(got, rows(program(*problem)[1]), 1e-9, "the rows of the batch are not independent")
 
 
-def _check_vmap(problem):
+def _check_vmap(problem, program):
     other = jax.tree.map(lambda leaf: leaf * 0.9 if _is_floating(leaf) else leaf, problem.point)
-    both = jax.tree.map(lambda a, b: jnp.stack([a, b]), problem.point, other)
-
-    def run(point, key):
-        return _dynamic("save")(dataclasses.replace(problem, key=key), point, _LENGTHS, False)
-
-    if problem.key is None:
-        got = jax.jit(jax.vmap(lambda point: run(point, None)))(both)
-        want = [run(point, None) for point in (problem.point, other)]
-    else:
-        keys = jax.random.split(problem.key)
-        got, want = jax.jit(jax.vmap(run))(both, keys), [run(problem.point, keys[0]), run(other, keys[1])]
-    _close(got, jax.tree.map(lambda a, b: jnp.stack([a, b]), *want), 1e-9, "jax.vmap: not one run after the other")
+    keys = (None, None) if problem.key is None else jax.random.split(problem.key)
+    runs = [problem._replace(point=point, key=key) for point, key in zip((problem.point, other), keys, strict=True)]
+    stack = lambda *trees: jax.tree.map(lambda a, b: jnp.stack([a, b]), *trees)
+    point, _, key = stack(*runs)
+    got = jax.jit(jax.vmap(program, in_axes=(0, None, 0)))(point, _LENGTHS, key)
+    _close(got, stack(*(program(*run) for run in runs)), 1e-9, "jax.vmap: not one run after the other")
 
 
-def _check_dtypes(problem):
+def _check_dtypes(cell, problem):
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float64):
         point = _cast(problem.point, dtype)
-        result = jax.eval_shape(lambda p: _dynamic("save")(problem, p, _LENGTHS, False), point)
-        for before, after in zip(jax.tree.leaves(point[2]), jax.tree.leaves(result[1]), strict=True):
+        _, state = _shapes(cell, problem._replace(point=point))
+        for before, after in zip(jax.tree.leaves(point[2]), jax.tree.leaves(state), strict=True):
             assert (before.shape, before.dtype) == (after.shape, after.dtype), (
                 f"{jnp.dtype(dtype)}: the state goes from {before.dtype}{before.shape} to {after.dtype}{after.shape}"
             )
 
 
-def _check_traces(problem):
+def _check_traces(cell, problem):
     with jax.checking_leaks():
-        jax.eval_shape(lambda point: _dynamic("save")(problem, point, _LENGTHS, False), problem.point)
-    cell: Any = problem.cell
+        _shapes(cell, problem)
     if dataclasses.is_dataclass(cell):
         twin = type(cell)(**{f.name: getattr(cell, f.name) for f in dataclasses.fields(cell)})
         assert (twin, hash(twin)) == (cell, hash(cell)), "two cells built alike are not equal"
+
+
+def _shapes(cell, problem):
+    """`(outputs, state)` of a run, traced alone."""
+    return jax.eval_shape(lambda point: _dynamic("save")(cell, point, problem.lengths, problem.key, False), problem.point)
 
 
 # ---- trees

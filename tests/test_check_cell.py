@@ -107,7 +107,7 @@ remembers.calls = 0
     [
         (leaks_between_rows, "rows of the batch"),
         (wrong_derivative, "finite difference"),
-        (remembers, "finite difference"),
+        (remembers, "stepping by hand"),
     ],
 )
 def test_bad_cells_do_not(cell, message):
