@@ -413,7 +413,7 @@ def _is_floating(leaf):
 
 def _draw_batch(draw, cell, inputs):
     """B, now and then the first size of a weight, which then looks as if it had rows."""
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), _input_size(inputs)))
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), _input_size(inputs), jnp.float64))
     sizes = [leaf.shape[0] for leaf in jax.tree.leaves(params) if leaf.ndim]
     return draw.pick(sizes) if sizes and draw.chance(0.2) else int(draw.rng.integers(1, 9))
 
@@ -508,7 +508,7 @@ def measured(case: Case, runner: Callable) -> Any:
         result = runner(case, *jax.tree.unflatten(structure, leaves))
         bend = jnp.sin if case.bent else lambda leaf: leaf
         pairs = zip(jax.tree.leaves(result), case.reads, strict=True)
-        terms = [(bend(leaf) * weight).sum() for leaf, weight in pairs if weight is not None]
+        terms = [(bend(leaf.astype(weight.dtype)) * weight).sum() for leaf, weight in pairs if weight is not None]
         return sum(terms, jnp.zeros(())), result
 
     def measure(*leaves):
