@@ -138,7 +138,7 @@ def fit(title, model, params, train, held_out, settings):
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(settings.learning_rate, steps))
     )
-    opt_state, predict = optimizer.init(params), jax.jit(model)
+    opt_state, predict, told = optimizer.init(params), jax.jit(model), np.zeros_like(held_out[2])
     for epoch in range(1, settings.epochs + 1):
         losses = []
         for rows in batches(random, lengths, settings.batch):

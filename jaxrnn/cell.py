@@ -18,15 +18,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxrnn import check
 from jaxrnn.engine.chunk import chunk_of_four
 from jaxrnn.engine.step import step
 from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import StepKey
-
-Params = Any  # a nested dict of arrays
-State = Any  # a pytree of arrays [B, ...]
+from jaxrnn.typing import Inputs, Params, State, Tree
 
 
 class RNNCell:
@@ -81,30 +80,30 @@ class RNNCell:
     state_size: Any
     output_size: Any
 
-    def init(self, key: jax.Array, input_size: Any, dtype: Any = jnp.float32) -> Params:
+    def init(self, key: jax.Array, input_size: Any, dtype: DTypeLike = jnp.float32) -> Params:
         """Params for inputs `[B, input_size]`."""
         raise NotImplementedError
 
-    def project(self, params: Params, inputs: Any) -> Any:
+    def project(self, params: Params, inputs: Inputs) -> Any:
         raise NotImplementedError
 
     def recur(self, params: Params, state: State) -> Any:
         raise NotImplementedError
 
-    def gates(self, params: Params, z: Any, r: Any, state: State) -> Any:
+    def gates(self, params: Params, z: Tree, r: Tree, state: State) -> Any:
         raise NotImplementedError
 
-    def combine(self, params: Params, g: Any, state: State) -> tuple[Any, State]:
+    def combine(self, params: Params, g: Tree, state: State) -> tuple[Any, State]:
         raise NotImplementedError
 
     # ---- what follows from the above
 
-    def initial_state(self, batch_size: int, dtype: Any = jnp.float32) -> State:
+    def initial_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> State:
         """Zeros, leaves `[batch_size, size]`; TF1's `zero_state`."""
         check.batch_size(batch_size)
         return jax.tree.map(lambda size: jnp.zeros((batch_size, size), dtype), self.state_size)
 
-    def __call__(self, params: Params, inputs: Any, state: State, *, key: StepKey | jax.Array | None = None):
+    def __call__(self, params: Params, inputs: Inputs, state: State, *, key: StepKey | jax.Array | None = None):
         """One step.
 
         Args:
@@ -125,7 +124,7 @@ class RNNCell:
 
     chunk = chunk_of_four
 
-    def check_inputs(self, inputs: Any) -> Any:
+    def check_inputs(self, inputs: Inputs) -> Any:
         """The input size that `inputs` of one step have; an error if they are not what this cell reads, floating `[B, D]`.
         Override it in a cell in four functions that reads anything else."""
         return check.features(self, inputs)

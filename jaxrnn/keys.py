@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxrnn import check
+from jaxrnn.typing import Inputs, Params, State
 
 fold_in = jax.random.fold_in
 
@@ -60,7 +61,7 @@ def fold_step(key: StepKey | None, data: int) -> StepKey | None:
     return None if key is None else StepKey(fold_in(key.run, data), fold_in(key.step, data))
 
 
-def call_cell(cell: Callable, params: Any, inputs: Any, state: Any, key: StepKey | None) -> tuple[Any, Any]:
+def call_cell(cell: Callable, params: Params, inputs: Inputs, state: State, key: StepKey | None) -> tuple[Any, Any]:
     """One step of any cell; a function without an argument `key` draws nothing and is not given one."""
     options = {} if key is None or not _takes_key(cell) else {"key": key}
     return check.pair_of_results(cell, cell(params, inputs, state, **options))

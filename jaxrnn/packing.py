@@ -23,6 +23,7 @@ import numpy as np
 from jaxrnn import check
 from jaxrnn.engine.linear import linear
 from jaxrnn.engine.masking import zero_padding
+from jaxrnn.typing import Tree
 
 
 @jax.tree_util.register_dataclass
@@ -48,19 +49,19 @@ class Packing:
     lengths: Any
     time: int = dataclasses.field(metadata={"static": True})
 
-    def pack(self, tree: Any) -> Any:
+    def pack(self, tree: Tree) -> Any:
         """Leaves `[R, S, ...]` of leaves `[B, T, ...]`; zeros where no sequence is."""
         tree = check.arrays(tree, "Packing")
         check.packed_axes(tree, (*self.lengths.shape, self.time), "[B, T, ...]")
         return jax.tree.map(functools.partial(_rearranged, Packing._packed, Packing._unpacked, self), tree)
 
-    def unpack(self, tree: Any) -> Any:
+    def unpack(self, tree: Tree) -> Any:
         """Leaves `[B, T, ...]` of leaves `[R, S, ...]`; zeros past each length."""
         tree = check.arrays(tree, "Packing")
         check.packed_axes(tree, self.resets.shape, "[R, S, ...]")
         return jax.tree.map(functools.partial(_rearranged, Packing._unpacked, Packing._packed, self), tree)
 
-    def last(self, tree: Any) -> Any:
+    def last(self, tree: Tree) -> Any:
         """Leaves `[B, ...]` of leaves `[R, S, ...]`: each sequence's last step, or zeros if it has none."""
         tree = check.arrays(tree, "Packing")
         check.packed_axes(tree, self.resets.shape, "[R, S, ...]")

@@ -15,19 +15,20 @@ from jaxrnn.engine.masking import select_rows
 from jaxrnn.keys import as_step_key, call_cell, step_key
 from jaxrnn.runners.dynamic import dynamic_rnn
 from jaxrnn.runners.static import static_rnn
+from jaxrnn.typing import Cell, Inputs, MemoryName, Params, State
 
 _B, _T, _D = 4, 7, 3
 _LENGTHS = np.array([5, 0, 7, 2], np.int32)
-_MODES = ("save", "recompute", "offload")  # to a cell "recursive" is "recompute"
+_MODES: tuple[MemoryName, ...] = ("save", "recompute", "offload")  # to a cell "recursive" is "recompute"
 
 
 def check_cell(
-    cell: Any,
+    cell: Cell,
     *,
     input_size: int = _D,
-    params: Any | None = None,
-    inputs: Any | None = None,
-    initial_state: Any | None = None,
+    params: Params | None = None,
+    inputs: Inputs | None = None,
+    initial_state: State | None = None,
     key: jax.Array | None = None,
 ) -> None:
     """Checks that a cell keeps the contract of the runners, in float64 on a small problem (some 10 s).
@@ -121,7 +122,7 @@ def _static(cell, point, lengths, key, reverse):
     return jax.tree.map(lambda *steps: jnp.stack(steps, 1), *outputs), state
 
 
-def _dynamic(memory: str) -> Callable:
+def _dynamic(memory: MemoryName) -> Callable:
     def run(cell, point, lengths, key, reverse):
         params, inputs, state = point
         options = {"sequence_length": lengths, "reverse": reverse, "key": key}
@@ -141,7 +142,7 @@ def _loss(result: Any) -> jax.Array:
     return jnp.asarray(sum((leaf * rng.standard_normal(leaf.shape).astype(leaf.dtype)).sum() for leaf in leaves))
 
 
-def _program(runner: Callable, cell: Any, reverse: bool) -> Callable:
+def _program(runner: Callable, cell: Cell, reverse: bool) -> Callable:
     """`(point, lengths, key) -> (loss, (outputs, state), gradients with respect to the floating leaves of the point)`."""
 
     @jax.jit

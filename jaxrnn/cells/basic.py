@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxrnn import check
 from jaxrnn.activation import resolve
@@ -55,7 +55,7 @@ class BasicRNNCell(RNNCell):
     def output_size(self) -> int:
         return self.num_units
 
-    def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
+    def init(self, key: jax.Array, input_size: int, dtype: DTypeLike = jnp.float32) -> dict[str, jax.Array]:
         k1, k2 = split(key, 2)
         return {
             "kernel": glorot(k1, (input_size, self.num_units), dtype),

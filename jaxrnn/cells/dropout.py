@@ -13,11 +13,12 @@ from jaxrnn import check
 from jaxrnn.cells.lstm import LSTMStateTuple
 from jaxrnn.cells.wrappers import Wrapper, inner_output_size
 from jaxrnn.keys import StepKey, fold_in
+from jaxrnn.typing import State, Tree
 
 _INPUT, _STATE, _OUTPUT = 1, 2, 3  # each place draws from keys of its own
 
 
-def drop_all_but_c(state: Any) -> Any:
+def drop_all_but_c(state: State) -> Any:
     """Which parts of a state dropout may touch: all but the `c` of an LSTM, which has to carry its memory on."""
     return LSTMStateTuple(c=False, h=True) if isinstance(state, LSTMStateTuple) else True
 
@@ -92,7 +93,7 @@ class DropoutWrapper(Wrapper):
         drop = lambda leaf, factor: leaf if factor is None else leaf * factor
         return jax.tree.map(drop, tree, self._factors(tree, keep, key, place))
 
-    def _factors(self, tree: Any, keep: float, key: StepKey, place: int) -> Any:
+    def _factors(self, tree: Tree, keep: float, key: StepKey, place: int) -> Any:
         """0 or 1 / keep for every element of `tree`; None for a leaf that is not floating."""
         leaves, treedef = jax.tree.flatten(tree)
         base = fold_in(key.run if self.variational_recurrent else key.step, place)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from jaxrnn import check
 from jaxrnn.activation import activate, resolve, sigmoid
@@ -63,7 +64,7 @@ class GRUCell(RNNCell):
     def output_size(self) -> int:
         return self.num_units
 
-    def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
+    def init(self, key: jax.Array, input_size: int, dtype: DTypeLike = jnp.float32) -> dict[str, jax.Array]:
         k1, k2 = split(key, 2)
         h = self.num_units
         params = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxrnn import check
 
@@ -20,13 +20,13 @@ def split(key: jax.Array, count: int) -> jax.Array:
     return jax.random.split(key, count)
 
 
-def glorot(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
+def glorot(key: jax.Array, shape: tuple[int, int], dtype: DTypeLike) -> jax.Array:
     """`[inputs, outputs]`: uniform within sqrt(6 / (inputs + outputs)) (Glorot and Bengio, 2010)."""
     check.size_of_inputs(shape[0])
     return _glorot(key, shape, dtype) if shape[0] else jnp.zeros(shape, dtype)
 
 
-def recurrent(key: jax.Array, units: int, gates: int, dtype: Any, state_size: int | None = None) -> jax.Array:
+def recurrent(key: jax.Array, units: int, gates: int, dtype: DTypeLike, state_size: int | None = None) -> jax.Array:
     """`[state_size, gates * units]`: an orthogonal matrix for each gate (Saxe et al., 2013), side by side."""
     return _recurrent(key, (state_size or units, units), gates, jax.dtypes.canonicalize_dtype(dtype))
 
@@ -38,7 +38,7 @@ def _recurrent(key, shape, gates, dtype):
     return jnp.swapaxes(blocks, 0, 1).reshape(shape[0], gates * shape[1]).astype(dtype)
 
 
-def diagonal(key: jax.Array, units: int, dtype: Any) -> jax.Array:
+def diagonal(key: jax.Array, units: int, dtype: DTypeLike) -> jax.Array:
     """`[units]`: uniform within sqrt(3 / units), Glorot's limit for as many inputs as outputs."""
     limit = (3 / units) ** 0.5
     return jax.random.uniform(key, (units,), dtype, -limit, limit)

@@ -6,14 +6,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxrnn.typing import Params
 
 
-def part(params: Any, name: str) -> Any:
+def part(params: Params, name: str) -> Any:
     """The params of an inner cell; those of one without any can be left out."""
     return params[name] if params and name in params else {}
 
 
-def output_size(cell: Any, params: Any, input_size: Any, dtype: Any) -> Any:
+def output_size(cell: Any, params: Params, input_size: Any, dtype: DTypeLike) -> Any:
     """What a cell says, or else what a step of it gives, which is traced and not run; ids, of no size, are int32 `[1]`."""
     size = getattr(cell, "output_size", None)
     if size is not None:

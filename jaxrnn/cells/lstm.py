@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.export import register_namedtuple_serialization
+from jax.typing import DTypeLike
 
 from jaxrnn import check
 from jaxrnn.activation import activate, resolve, sigmoid
@@ -88,7 +89,7 @@ class LSTMCell(RNNCell):
     def output_size(self) -> int:
         return self.num_proj or self.num_units
 
-    def init(self, key: jax.Array, input_size: int, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
+    def init(self, key: jax.Array, input_size: int, dtype: DTypeLike = jnp.float32) -> dict[str, jax.Array]:
         h, p = self.num_units, self.output_size
         keys = split(key, 6)
         params = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxrnn import check
 from jaxrnn.cell import RNNCell
@@ -62,7 +63,7 @@ class MultiRNNCell(RNNCell):
     def output_size(self) -> Any:
         return self.cells[-1].output_size
 
-    def init(self, key: jax.Array, input_size: Any, dtype: Any = jnp.float32) -> dict[str, Any]:
+    def init(self, key: jax.Array, input_size: Any, dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
         check.prng_key(key)
         params, last = {}, len(self.cells) - 1
         for i, cell in enumerate(self.cells):
@@ -70,7 +71,7 @@ class MultiRNNCell(RNNCell):
             input_size = None if i == last else output_size(cell, params[f"cell_{i}"], input_size, dtype)
         return params
 
-    def initial_state(self, batch_size: int, dtype: Any = jnp.float32) -> tuple:
+    def initial_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> tuple:
         return tuple(cell.initial_state(batch_size, dtype) for cell in self.cells)
 
     def check_inputs(self, inputs):

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxrnn import check
 from jaxrnn.cell import RNNCell
@@ -21,6 +22,7 @@ from jaxrnn.engine.chunk import run_chunk
 from jaxrnn.engine.masking import Steps
 from jaxrnn.keys import StepKey, as_step_key, call_cell, fold_step
 from jaxrnn.memory.modes import OUTPUTS, named_for_gradients
+from jaxrnn.typing import Inputs, Outputs, Params, State
 
 inner_output_size: Any = property(lambda self: self.cell.output_size)
 
@@ -38,15 +40,15 @@ class Wrapper(RNNCell):
     def __post_init__(self) -> None:
         check.full_cell(self.cell, type(self).__name__)
 
-    def before(self, params: Any, inputs: Any, key: StepKey | None) -> Any:
+    def before(self, params: Params, inputs: Inputs, key: StepKey | None) -> Any:
         """The inner cell's inputs."""
         return inputs
 
-    def after(self, params: Any, inputs: Any, outputs: Any, key: StepKey | None) -> Any:
+    def after(self, params: Params, inputs: Inputs, outputs: Outputs, key: StepKey | None) -> Any:
         """The outputs, from the inner cell's."""
         return outputs
 
-    def drop(self, state: Any, key: StepKey) -> Any | None:
+    def drop(self, state: State, key: StepKey) -> Any | None:
         """Factors for the inner cell's new state, which looks like `state`; None for no change. Called if there is a key."""
         return None
 
@@ -58,10 +60,10 @@ class Wrapper(RNNCell):
     def state_size(self) -> Any:
         return self.cell.state_size
 
-    def init(self, key: jax.Array, input_size: Any, dtype: Any = jnp.float32) -> Any:
+    def init(self, key: jax.Array, input_size: Any, dtype: DTypeLike = jnp.float32) -> Any:
         return self.cell.init(key, input_size, dtype)
 
-    def initial_state(self, batch_size: int, dtype: Any = jnp.float32) -> Any:
+    def initial_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> Any:
         return self.cell.initial_state(batch_size, dtype)
 
     def check_inputs(self, inputs):
@@ -92,7 +94,7 @@ class Wrapper(RNNCell):
     def _overrides(self, name: str) -> bool:
         return getattr(type(self), name) is not getattr(Wrapper, name)
 
-    def _inner(self, params: Any) -> Any:
+    def _inner(self, params: Params) -> Any:
         return part(params, "cell") if self.has_params else params
 
 
@@ -270,7 +272,7 @@ class EmbeddingWrapper(Wrapper):
         super().__post_init__()
         check.at_least_one(self, embedding_classes=self.embedding_classes, embedding_size=self.embedding_size)
 
-    def init(self, key: jax.Array, input_size: Any = None, dtype: Any = jnp.float32) -> Any:
+    def init(self, key: jax.Array, input_size: Any = None, dtype: DTypeLike = jnp.float32) -> Any:
         """Params; the ids have no size, so input_size is not looked at."""
         k1, k2 = split(key, 2)
         shape = (self.embedding_classes, self.embedding_size)

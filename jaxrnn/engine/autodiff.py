@@ -14,6 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.dtypes import float0
 
 from jaxrnn.engine.linear import linear
+from jaxrnn.typing import Tree
 
 # ---- a function with a backward pass of its own
 
@@ -76,7 +77,7 @@ def residuals_are_constant(plain: Callable, forward: Callable) -> Callable:
 # ---- tangents
 
 
-def tangent_of(f: Callable, primals: tuple, tangents: tuple) -> Any:
+def tangent_of(f: Callable, primals: tuple, tangents: tuple) -> Tree:
     """The output tangent of `jax.jvp`, with no work spent on the leaves whose tangent is zero. None is that of integers."""
     leaves, treedef = jax.tree.flatten(primals)
     dleaves = treedef.flatten_up_to(tangents)
@@ -91,31 +92,31 @@ def tangent_of(f: Callable, primals: tuple, tangents: tuple) -> Any:
     return without_float0(jax.jvp(of_live, [leaves[i] for i in live], [dleaves[i] for i in live])[1])
 
 
-def without_float0(tangent: Any) -> Any:
+def without_float0(tangent: Tree) -> Tree:
     """None in the place of what JAX has for the tangent of integers."""
     return jax.tree.map(lambda d: None if d.dtype == float0 else d, tangent)
 
 
-def with_float0(tangent: Any, primal: Any) -> Any:
+def with_float0(tangent: Tree, primal: Tree) -> Tree:
     """What JAX has for the tangent of integers in the place of None."""
     leaves, treedef = jax.tree.flatten(primal)
     of_leaf = lambda d, leaf: np.zeros(leaf.shape, float0) if d is None else d
     return treedef.unflatten([of_leaf(*each) for each in zip(treedef.flatten_up_to(tangent), leaves, strict=True)])
 
 
-def zero_tangent(primal: Any) -> Any:
+def zero_tangent(primal: Tree) -> Tree:
     """A tangent of zeros, as arrays."""
     zeros = lambda leaf: jnp.zeros_like(leaf) if _is_float(leaf) else np.zeros(leaf.shape, float0)
     return jax.tree.map(zeros, primal)
 
 
-def add_tangents(a: Any, b: Any | None) -> Any:
+def add_tangents(a: Tree, b: Tree) -> Tree:
     """a + b; b, or any leaf of it, may be None for zero."""
     add = lambda b, a: a if b is None else a + b
     return a if b is None else jax.tree.map(add, b, a, is_leaf=lambda leaf: leaf is None)
 
 
-def without_gradient(tree: Any) -> Any:
+def without_gradient(tree: Tree) -> Tree:
     """`tree`, whose tangent is zero. Unlike `lax.stop_gradient` it has a transpose, for `jax.linear_transpose`."""
     return jax.tree.map(_constant, tree)
 
@@ -139,17 +140,17 @@ _ZERO = SymbolicZero(_NO_TYPE)
 class Live:
     """Which leaves of a tree have a tangent that is not zero throughout."""
 
-    tree: Any  # the structure
+    tree: Tree  # the structure
     mask: tuple[bool, ...]
 
     @staticmethod
-    def of(tangents: Any) -> Live:
+    def of(tangents: Tree) -> Live:
         """Those that are no `SymbolicZero`."""
         leaves, tree = jax.tree.flatten(tangents, is_leaf=_is_zero)
         return Live(tree, tuple(not _is_zero(leaf) for leaf in leaves))
 
     @staticmethod
-    def floats(primal: Any) -> Live:
+    def floats(primal: Tree) -> Live:
         """Those that can have one."""
         leaves, tree = jax.tree.flatten(primal)
         return Live(tree, tuple(map(_is_float, leaves)))
@@ -160,7 +161,7 @@ class Live:
         before = sum(tree.num_leaves for tree in trees[:i])
         return Live(trees[i], self.mask[before : before + trees[i].num_leaves])
 
-    def leaves(self, tree: Any) -> list:
+    def leaves(self, tree: Tree) -> list:
         """The live leaves of `tree`."""
         return [leaf for leaf, live in zip(self.tree.flatten_up_to(tree), self.mask, strict=True) if live]
 
@@ -170,7 +171,7 @@ class Live:
         return self.tree.unflatten([next(rest) if live else other for live in self.mask])
 
 
-def _is_zero(tangent: Any) -> bool:
+def _is_zero(tangent: Tree) -> bool:
     return isinstance(tangent, SymbolicZero)
 
 

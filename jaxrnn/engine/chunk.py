@@ -31,38 +31,39 @@ from jaxrnn.engine.step import update
 from jaxrnn.engine.tuning import current
 from jaxrnn.keys import call_cell, fold_in
 from jaxrnn.memory.modes import GATES, STATES, Mode, named, named_for_gradients
+from jaxrnn.typing import Cell, FourFunctions, Inputs, Outputs, Params, State
 
 
-def run_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
+def run_chunk(cell: Cell, params: Params, xs: Inputs, state: State, steps: Steps) -> tuple[Outputs, State]:
     """K steps of any cell: `xs` `[K, B, ...]`, `state` `[B, ...]` -> (outputs `[K, B, ...]`, state `[B, ...]`)."""
     return (own_chunk(cell) or plain_chunk)(cell, params, xs, state, steps)
 
 
-def own_chunk(cell: Any) -> Callable | None:
+def own_chunk(cell: Cell) -> Callable | None:
     """The function of the cell's class that runs a chunk of the steps that it has; None is `plain_chunk`.
 
     A class that overrides `__call__` alone has other steps than those that its inherited chunk runs.
     """
-    return None if check.own_call(type(cell)) else type(cell).chunk
+    return None if check.own_call(type(cell)) else getattr(type(cell), "chunk", None)
 
 
-def chunk_of_four(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
+def chunk_of_four(cell: FourFunctions, params: Params, xs: Inputs, state: State, steps: Steps) -> tuple[Outputs, State]:
     """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`; a method of cells in four functions."""
     return (steps.of_four or fused_chunk)(cell, params, xs, state, steps)
 
 
-def is_fused(cell: Any) -> bool:
+def is_fused(cell: Cell) -> bool:
     """Whether the cell's chunk is that of its four functions and nothing else."""
     return own_chunk(cell) is chunk_of_four
 
 
-def fused_throughout(cell: Any) -> bool:
+def fused_throughout(cell: Cell) -> bool:
     """Whether it is a cell in four functions, or made of such ones alone."""
     inner = getattr(cell, "inner_cells", ()) if own_chunk(cell) else ()
     return is_fused(cell) or (len(inner) > 0 and all(map(fused_throughout, inner)))
 
 
-def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
+def plain_chunk(cell: Cell, params: Params, xs: Inputs, state: State, steps: Steps) -> tuple[Outputs, State]:
     """The chunk of a function: a scan whose states are named, so that the memory modes apply to it as well.
 
     Where states go to the host, it is the first one of every chunk: step by step, many small transfers would wait in the
@@ -81,7 +82,7 @@ def plain_chunk(cell: Callable, params: Any, xs: Any, state: Any, steps: Steps) 
     return outputs, state
 
 
-def step_by_step(cell: Callable, *args: Any) -> tuple[Any, Any]:
+def step_by_step(cell: Cell, *args: Any) -> tuple[Outputs, State]:
     """The chunk whose derivatives are all those but the gradient: it keeps nothing, and has no use for large products.
 
     Where it is differentiated again, in reverse, a step is run once more from its state.
@@ -106,7 +107,7 @@ class _Chunk:
     traced: list[Residuals] = dataclasses.field(default_factory=list)
 
 
-def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
+def fused_chunk(cell: Any, params: Params, xs: Inputs, state: State, steps: Steps) -> tuple[Outputs, State]:
     """K steps with the derivative of `jaxrnn.engine.derivative`; step by step where the functions cannot be run apart."""
     tuning = steps.tuning or current()
     facts = StepFacts.of(cell, params, step_shapes(xs), state, tuning)
@@ -117,7 +118,7 @@ def fused_chunk(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tu
     return _run(_Chunk(facts.rewritten(cell), keeps, facts), (params, xs, state, steps))
 
 
-def _forward(chunk: _Chunk, args: tuple, keeps: bool) -> tuple[tuple[Any, Any], list]:
+def _forward(chunk: _Chunk, args: tuple, keeps: bool) -> tuple[tuple[Outputs, State], list]:
     (params, xs, state, steps), cell = args, chunk.tuned
 
     def step(z, state):
@@ -149,8 +150,8 @@ _run = with_backward(lambda chunk, args: step_by_step(chunk.tuned.cell, *args), 
 
 
 def chunk_body(
-    cell: Any,
-    params: Any,
+    cell: Cell,
+    params: Params,
     key: jax.Array | None,
     mode: Mode,
     valid: Callable | None = None,

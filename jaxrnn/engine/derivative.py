@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,11 +30,12 @@ from jaxrnn.engine.masking import Steps, enter, leave
 from jaxrnn.engine.residuals import Gates
 from jaxrnn.engine.rewrites import Rewritten
 from jaxrnn.engine.step import finish
+from jaxrnn.typing import Dim, Inputs, Outputs, Params, Shapes, State, Tree
 
 
 def forward(
-    step: Callable, z: Any, state: Any, steps: Steps, kept: Any = None, store: Callable | None = None
-) -> tuple[Any, Any, Any]:
+    step: Callable, z: Tree, state: State, steps: Steps, kept: Tree = None, store: Callable | None = None
+) -> tuple[Outputs, State, Tree]:
     """Runs K steps from their projected inputs `z`, leaves `[K, B, ...]`.
 
     Args:
@@ -74,16 +74,18 @@ class Derivative:
     """
 
     cell: Rewritten
-    params: Any
-    xs: Any
-    z: Any
-    states: Any
+    params: Params
+    xs: Inputs
+    z: Tree
+    states: State
     gates: Gates
     steps: Steps
     recur: Callable
     facts: StepFacts
 
-    def backward(self, params: Live, xs: Live, ct_outputs: Any, ct_state: Any, ct_start: Any) -> tuple[Any, Any, list, list]:
+    def backward(
+        self, params: Live, xs: Live, ct_outputs: Outputs, ct_state: State, ct_start: State
+    ) -> tuple[State, State, list, list]:
         """The transpose of the K steps' tangent.
 
         Args:
@@ -104,11 +106,11 @@ class Derivative:
         return *carry, *jax.linear_transpose(from_outside, *live)(ct_added)
 
     @property
-    def items(self) -> tuple[Steps, Any, Any]:
+    def items(self) -> tuple[Steps, State, list]:
         """What a loop over the steps slices, leaves `[K, ...]`."""
         return self.steps.varying, self.states, self.gates.items
 
-    def step_back(self, outside: Any, carry: tuple, item: tuple) -> tuple[tuple, Any]:
+    def step_back(self, outside: Shapes, carry: tuple, item: tuple) -> tuple[tuple, Tree]:
         """The transpose of a step's tangent: `((state', start'), (item, output'))` to `((state', start'), outside')`.
 
         `outside` has the shapes of what `from_outside` gives to a step.
@@ -143,6 +145,6 @@ class Derivative:
         return dz, {name: tangent(*use) for name, use in uses.items()}
 
 
-def put(tree: Any, values: Any, i: Any) -> Any:
+def put(tree: Tree, values: Tree, i: Dim) -> Tree:
     """Arrays `[N, ...]` with `values` as item `i`."""
     return jax.tree.map(lambda leaf, value: lax.dynamic_update_index_in_dim(leaf, value, i, 0), tree, values)

@@ -15,6 +15,7 @@ from jaxrnn.engine.jaxpr_queries import Trace
 from jaxrnn.engine.rewrites import Halves, Rewritten, RowByRow
 from jaxrnn.engine.step import finish
 from jaxrnn.engine.tuning import Tuning
+from jaxrnn.typing import Dim, FourFunctions, Inputs, Params, Shapes, State, Tree
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,15 +35,15 @@ class StepFacts:
     fit: bool
     tuning: Tuning
     have_rows: bool = False
-    rows: Any = None
-    state: Any = None
+    rows: Dim = None
+    state: State = None
     project: Any = None
     recur: Any = None
-    gates: Any = None
+    gates: Tree = None
     combine: Any = None
 
     @staticmethod
-    def of(cell: Any, params: Any, x: Any, state: Any, tuning: Tuning) -> StepFacts:
+    def of(cell: FourFunctions, params: Params, x: Inputs, state: State, tuning: Tuning) -> StepFacts:
         """Traces a step with inputs `x` and a state, leaves `[B, ...]`, arrays or shapes."""
         carried = jax.tree.leaves(state)
         if not carried or not jax.tree.leaves(x) or not all(map(_is_float, carried)):
@@ -72,11 +73,11 @@ class StepFacts:
 
         return run
 
-    def projected(self, cell: Rewritten, params: Any, xs: Any) -> Any:
+    def projected(self, cell: Rewritten, params: Params, xs: Inputs) -> Tree:
         """z of all K steps, from their inputs."""
         return self.over_time(cell.project)(params, cell.begin(xs, axis=1))
 
-    def rewritten(self, cell: Any, halves: bool = False) -> Rewritten:
+    def rewritten(self, cell: FourFunctions, halves: bool = False) -> Rewritten:
         """The cell in the form that is fastest, which may be `Halves` if they are allowed."""
         if self.have_rows and self.tuning.row_by_row(self.rows, self._weights):
             return RowByRow(cell, self.rows)
@@ -97,7 +98,7 @@ class StepFacts:
         return sum(math.prod(leaf.shape) for leaf, read in zip(leaves, self.recur.reads_fixed, strict=False) if read)
 
 
-def step_shapes(tree: Any) -> Any:
+def step_shapes(tree: Tree) -> Shapes:
     """One step of K, as shapes."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
 

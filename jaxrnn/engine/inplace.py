@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,20 +34,21 @@ from jaxrnn.engine.scanned import scan_chunks
 from jaxrnn.engine.step import finish
 from jaxrnn.engine.tuning import Tuning
 from jaxrnn.memory.modes import SAVE, Mode
+from jaxrnn.typing import FourFunctions, Inputs, Outputs, Params, Shapes, State, Tree
 
 
 class Reads(NamedTuple):
     """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`, and what
     each row has at its first step, for steps that start again and for padded ones."""
 
-    params: Any
-    inputs: Any
-    state: Any
-    lengths: Any
-    resets: Any
-    first: Any
+    params: Params
+    inputs: Inputs
+    state: State
+    lengths: jax.Array | None
+    resets: jax.Array | None
+    first: Tree  # a FirstStep
 
-    def chunk(self, chunk: Chunk, differentiated: bool = True) -> tuple[Any, Steps]:
+    def chunk(self, chunk: Chunk, differentiated: bool = True) -> tuple[Inputs, Steps]:
         """The inputs of a chunk, with its padding filled, and its steps."""
         tile, xs, first = chunk.tile, chunk.read(self.inputs), chunk.tile.take_first(self.first)
         of_times = valid_steps(tile.lengths)
@@ -65,7 +66,7 @@ class Run:
     layout: Layout
     mode: Mode
     facts: StepFacts
-    shapes: tuple[Any, Any, Any]  # params, one step's z, the state of a tile
+    shapes: tuple[Shapes, Shapes, Shapes]  # params, one step's z, the state of a tile
     masked: bool  # whether a step may start from another state than the one before left
 
     @functools.cached_property
@@ -84,19 +85,27 @@ class Tape(NamedTuple):
       first_outputs: what belongs into the padding instead, leaves `[B, ...]`; None without lengths.
     """
 
-    starts: Any
+    starts: State
     steps: list[jax.Array]
-    outputs: Any
-    first_outputs: Any
+    outputs: Outputs
+    first_outputs: Outputs
 
-    def padded_outputs(self, chunk: Chunk, steps: Steps) -> Any:
+    def padded_outputs(self, chunk: Chunk, steps: Steps) -> Outputs:
         first = chunk.tile.where_there_are_steps(chunk.tile.take_first(self.first_outputs))
         return fill_padding(steps.valid, chunk.read(self.outputs), first)
 
 
 def run_in_place(
-    layout: Layout, mode: Mode, tuning: Tuning, lengths: Any, cell: Any, params: Any, xs: Any, state: Any, steps: Steps
-) -> tuple[Any, Any]:
+    layout: Layout,
+    mode: Mode,
+    tuning: Tuning,
+    lengths: jax.Array | None,
+    cell: FourFunctions,
+    params: Params,
+    xs: Inputs,
+    state: State,
+    steps: Steps,
+) -> tuple[Outputs, State]:
     """`(outputs, state)` of a cell in four functions over all T steps, `[T, B, ...]` or as the layout has them.
 
     The padding of `xs` can hold anything, and the outputs have zeros there. `steps` has resets as its `again`.
@@ -120,7 +129,7 @@ def run_in_place(
     return _run(Run(tuned, layout, mode, facts, shapes, masked), reads)
 
 
-def _plain(static: tuple, reads: Reads, cell_chunk: Callable | None = None, in_chunks: bool = True) -> tuple[Any, Any]:
+def _plain(static: tuple, reads: Reads, cell_chunk: Callable | None = None, in_chunks: bool = True) -> tuple[Outputs, State]:
     """The run as a scan, which JAX can differentiate in any mode."""
     (cell, layout, mode), valid = static, valid_steps(reads.lengths)
     time_major = lambda tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, layout.axis, 0), tree)
@@ -135,12 +144,12 @@ def _plain(static: tuple, reads: Reads, cell_chunk: Callable | None = None, in_c
     return jax.tree.map(back, outputs), state
 
 
-def _step_by_step(run: Run, reads: Reads) -> tuple[Any, Any]:
+def _step_by_step(run: Run, reads: Reads) -> tuple[Outputs, State]:
     """The run whose derivatives are all those but the gradient."""
     return _plain((run.tuned.cell, run.layout, run.mode), reads, step_by_step, in_chunks=run.mode != SAVE)
 
 
-def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape | None]:
+def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State], Tape | None]:
     """Runs, and keeps for the backward pass what it needs."""
     layout, params, saves = run.layout, reads.params, keeps and run.mode == SAVE
     step, kept, store = _step(run, params, saves)
@@ -171,7 +180,7 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Any, Any], Tape
     return (outputs, state), Tape(starts, kept, outputs, at_first(outputs, reads.lengths, layout.axis, layout.reverse))
 
 
-def _step(run: Run, params: Any, saves: bool) -> tuple[Callable, list, Callable]:
+def _step(run: Run, params: Params, saves: bool) -> tuple[Callable, list, Callable]:
     """`(z, state) -> (output, new_state, what is kept)`, where that is kept, and `(kept, what is kept, place) -> kept`."""
     if saves:
         return functools.partial(run.residuals.step, params), run.layout.buffers(run.residuals.shapes), put
@@ -186,7 +195,7 @@ def _step(run: Run, params: Any, saves: bool) -> tuple[Callable, list, Callable]
     return step, jax.tree.map(jnp.zeros_like, last), lambda kept, more, place: more
 
 
-def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[Any, Any]) -> Reads:
+def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[Outputs, State]) -> Reads:
     """The cotangents of what the run reads."""
     layout, params, cell = run.layout, reads.params, run.tuned
     live_params, live_inputs, ct_first = live.part(0), live.part(1), reads.first  # cotangents of the latter by resets alone

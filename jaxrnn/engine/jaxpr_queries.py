@@ -15,6 +15,8 @@ import jax
 import jax.core
 from jax import lax
 
+from jaxrnn.typing import Shapes, Tree
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trace:
@@ -25,7 +27,7 @@ class Trace:
     fixed_count: int
 
     @staticmethod
-    def of(f: Callable, fixed: Any, *args: Any) -> Trace:
+    def of(f: Callable, fixed: Tree, *args: Any) -> Trace:
         """Traces `f` at arrays or shapes."""
         seen = []
 
@@ -48,7 +50,7 @@ class Trace:
         return self.closed.jaxpr.outvars
 
     @property
-    def shapes(self) -> Any:
+    def shapes(self) -> Shapes:
         """The result, as shapes."""
         return self.structure.unflatten(self.closed.out_avals)
 
@@ -68,11 +70,11 @@ class Trace:
         """Whether `f` reads what another trace has not computed yet, beside its arguments."""
         return any(isinstance(const, jax.core.Tracer) for const in self.closed.consts)
 
-    def __call__(self, *args: Any) -> list[Any]:
+    def __call__(self, *args: Tree) -> list[jax.Array]:
         """The leaves of the result."""
         return jax.core.eval_jaxpr(self.closed.jaxpr, self.closed.consts, *jax.tree.leaves(args))
 
-    def without_args(self, fixed: Any) -> list[Any]:
+    def without_args(self, fixed: Tree) -> list[Any]:
         """The leaves of the result that do not vary, of `fixed` alone; None in the place of the others."""
         jaxpr, varying = self.closed.jaxpr, self._varying
         wanted = [v for v in jaxpr.outvars if id(v) not in varying]
@@ -95,7 +97,7 @@ def place(variables: list, variable: Any) -> int | None:
     return next((i for i, v in enumerate(variables) if v is variable), None)
 
 
-def scan(body: Callable, carry: Any, items: Any, length: int | None = None, reverse: bool = False) -> tuple[Any, Any]:
+def scan(body: Callable, carry: Tree, items: Tree, length: int | None = None, reverse: bool = False) -> tuple[Tree, Tree]:
     """`lax.scan`, which stacks results that are one array once."""
     seen = []
 

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
+from jaxrnn.typing import Dim, Shapes, Tree
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -34,15 +36,15 @@ class Layout:
       size: R, the rows of a tile; None is B.
     """
 
-    time: Any
-    batch: Any
-    chunk_size: Any
+    time: Dim
+    batch: Dim
+    chunk_size: Dim
     axis: int
     reverse: bool
     size: int | None = None
 
     @property
-    def tile(self) -> Any:
+    def tile(self) -> Dim:
         """R."""
         return self.batch if self.size is None else self.size
 
@@ -55,17 +57,17 @@ class Layout:
         """N, the number of chunks of each row."""
         return -(-self.time // self.chunk_size)
 
-    def zeros(self, step: Any) -> Any:
+    def zeros(self, step: Shapes) -> Tree:
         """A sequence of zeros, of steps with these shapes, `[B, ...]`."""
         zeros = lambda leaf: jnp.zeros((*leaf.shape[: self.axis], self.time, *leaf.shape[self.axis :]), leaf.dtype)
         return jax.tree.map(zeros, step)
 
-    def step(self, tree: Any) -> Any:
+    def step(self, tree: Tree) -> Shapes:
         """One step of the sequence, of a tile's rows, as shapes."""
         size = lambda leaf: (self.tile, *leaf.shape[2:])
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(size(leaf), leaf.dtype), tree)
 
-    def buffers(self, step: Any, per_chunk: bool = False) -> Any:
+    def buffers(self, step: Shapes, per_chunk: bool = False) -> Tree:
         """Room for every step, or every chunk, of all tiles, `[tiles * T, R, ...]`, of shapes `[R, ...]`.
 
         Each is filled with another number: of equal arrays XLA makes one, and copies it.
@@ -73,7 +75,7 @@ class Layout:
         count, numbers = self.tiles * (self.chunks if per_chunk else self.time), itertools.count(1)
         return jax.tree.map(lambda leaf: jnp.full((count, *leaf.shape), next(numbers), leaf.dtype), step)
 
-    def loop(self, body: Callable, carry: Any, lengths: Any, backward: bool = False, stays_loop: bool = False) -> Any:
+    def loop(self, body: Callable, carry: Tree, lengths: Any, backward: bool = False, stays_loop: bool = False) -> Tree:
         """`carry = body(tile, chunks, carry)` for every tile.
 
         There `carry = chunks(of_chunk, carry)` does `of_chunk(chunk, carry)` for every chunk that has steps, in the order of
@@ -120,7 +122,7 @@ class Tile:
     """
 
     layout: Layout
-    number: Any
+    number: Dim
     rows: Any
     of_all: Any
 
@@ -129,7 +131,7 @@ class Tile:
         """`[R]`, or None; 0 where there is no row."""
         return self.take(self.of_all, "fill")
 
-    def take_first(self, tree: Any) -> Any:
+    def take_first(self, tree: Tree) -> Tree:
         """What each row has in arrays `[B, ...]`, or, if it has no steps, what the longest row has."""
         lengths = self.lengths
         if lengths is None:
@@ -138,20 +140,20 @@ class Tile:
         rows = jnp.where(lengths > 0, own, jnp.argmax(self.of_all).astype(jnp.int32))
         return jax.tree.map(lambda leaf: leaf if leaf.ndim < 1 else jnp.take(leaf, rows, 0, mode="clip"), tree)
 
-    def where_there_are_steps(self, tree: Any) -> Any:
+    def where_there_are_steps(self, tree: Tree) -> Tree:
         """`tree`; ones, of which most functions are finite, if no row has any: `jax.vmap` may still run such a batch."""
         if self.of_all is None:
             return tree
         any_steps = jnp.max(self.of_all, initial=0) > 0
         return jax.tree.map(lambda leaf: jnp.where(any_steps, leaf, jnp.ones_like(leaf)), tree)
 
-    def take(self, tree: Any, missing: str = "clip") -> Any:
+    def take(self, tree: Tree, missing: str = "clip") -> Tree:
         """The tile's rows of arrays `[B, ...]`. In the place of a row that is missing: the last one, or with "fill" zeros."""
         if self.rows is None:
             return tree
         return jax.tree.map(lambda leaf: jnp.take(leaf, self.rows, 0, mode=missing, fill_value=0), tree)
 
-    def put(self, tree: Any, values: Any) -> Any:
+    def put(self, tree: Tree, values: Tree) -> Tree:
         """Arrays `[B, ...]` with the tile's rows as in `values`."""
         if self.rows is None:
             return values
@@ -163,8 +165,8 @@ class Chunk:
     """K steps of a tile. Its own arrays are `[K, R, ...]`, the first step to run first."""
 
     tile: Tile
-    number: Any
-    size: Any
+    number: Dim
+    size: Dim
 
     @property
     def times(self) -> jax.Array:
@@ -173,20 +175,20 @@ class Chunk:
         return jnp.flip(times) if self.tile.layout.reverse else times
 
     @property
-    def place(self) -> Any:
+    def place(self) -> Dim:
         """Where its first step's item is in `Layout.buffers`."""
         return self.tile.number * self.tile.layout.time + self._start
 
     @property
-    def place_of_chunk(self) -> Any:
+    def place_of_chunk(self) -> Dim:
         """Where its own item is."""
         return self.tile.number * self.tile.layout.chunks + self.number
 
-    def read(self, tree: Any) -> Any:
+    def read(self, tree: Tree) -> Tree:
         """This chunk of a sequence."""
         return jax.tree.map(lambda leaf: self._in_order(jnp.moveaxis(self._cut(leaf), self.tile.layout.axis, 0)), tree)
 
-    def write(self, tree: Any, values: Any) -> Any:
+    def write(self, tree: Tree, values: Tree) -> Tree:
         """The sequence with this chunk in its place."""
         back = lambda value: jnp.moveaxis(self._in_order(value), 0, self.tile.layout.axis)
         return jax.tree.map(lambda leaf, value: self._put(leaf, back(value)), tree, values)
@@ -237,7 +239,7 @@ def longest_first(lengths: jax.Array, most_compared: int = 1024) -> jax.Array:
     return jnp.sum(jnp.where(places[None] == rows[:, None], rows[None], 0), 1, dtype=jnp.int32)
 
 
-def item(tree: Any, i: Any) -> Any:
+def item(tree: Tree, i: Dim) -> Tree:
     """Item `i` of arrays `[N, ...]`."""
     return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, keepdims=False), tree)
 

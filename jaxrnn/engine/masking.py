@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.export import is_symbolic_dim
 
 from jaxrnn.engine.autodiff import without_gradient
 from jaxrnn.keys import StepKey, fold_in
-
-State = Any
+from jaxrnn.typing import Dim, Inputs, State, Tree
 
 
 @jax.tree_util.register_dataclass
@@ -49,7 +49,7 @@ class Steps:
     step_key: jax.Array | None = None
     run_key: jax.Array | None = None
     start: State | None = None
-    count: Any = dataclasses.field(default=None, metadata={"static": True})
+    count: Dim = dataclasses.field(default=None, metadata={"static": True})
     keep: str = dataclasses.field(default="fastest", metadata={"static": True})
     of_four: Callable | None = dataclasses.field(default=None, metadata={"static": True})
     tuning: Any = dataclasses.field(default=None, metadata={"static": True})
@@ -113,7 +113,7 @@ def _optional(f: Callable, tree: State, *rest: State) -> State:
     return jax.tree.map(f, tree, *rest, is_leaf=lambda leaf: leaf is None)
 
 
-def select_rows(mask: Any, on_true: Any, on_false: Any) -> Any:
+def select_rows(mask: jax.Array | np.ndarray, on_true: Tree, on_false: Tree) -> Tree:
     """Leaf by leaf, row b of `on_true` where `mask[..., b]`, else of `on_false`.
 
     `mask` is `[B]` or `[K, B]` and matches the leaves' leading axes. A leaf of lower rank belongs to no row (a step
@@ -133,12 +133,12 @@ def valid_steps(lengths: jax.Array | None) -> Callable | None:
     return None if lengths is None else lambda time: time[:, None] < lengths[None]
 
 
-def zero_padding(valid: jax.Array | None, tree: Any) -> Any:
+def zero_padding(valid: jax.Array | None, tree: Tree) -> Tree:
     """`tree` with zeros in the rows of padded steps: outputs, and cotangents."""
     return tree if valid is None else select_rows(valid, tree, jax.tree.map(jnp.zeros_like, tree))
 
 
-def fill_padding(valid: jax.Array | None, tree: Any, first: Any) -> Any:
+def fill_padding(valid: jax.Array | None, tree: Tree, first: Tree) -> Tree:
     """`tree` `[K, B, ...]` with `first` `[B, ...]` in the rows of padded steps: what a cell reads there."""
     if valid is None or first is None:
         return tree
@@ -174,11 +174,11 @@ class FirstStep(NamedTuple):
     Without lengths there is no padding, and the inputs are None.
     """
 
-    inputs: Any
-    state: Any
+    inputs: Inputs
+    state: State
 
 
-def first_step(inputs: Any, start: State, lengths: jax.Array | None, resets: jax.Array | None) -> FirstStep | None:
+def first_step(inputs: Inputs, start: State, lengths: jax.Array | None, resets: jax.Array | None) -> FirstStep | None:
     """What steps that start again, and padded ones, are called with; None if there are none of them.
 
     A row without steps is given another row's first step. The gradient of `start` is that of the resets.
@@ -196,7 +196,7 @@ def first_step(inputs: Any, start: State, lengths: jax.Array | None, resets: jax
     return FirstStep(inputs, start)
 
 
-def at_first(tree: Any, lengths: jax.Array | None, axis: int, reverse: bool) -> Any:
+def at_first(tree: Tree, lengths: jax.Array | None, axis: int, reverse: bool) -> Tree:
     """What each row of a sequence, with time along `axis`, has at the first step that is run, leaves `[B, ...]`."""
     if lengths is None:
         return None
@@ -214,7 +214,7 @@ def at_first(tree: Any, lengths: jax.Array | None, axis: int, reverse: bool) -> 
     return jax.tree.map(first, tree)
 
 
-def _borrowed(tree: Any, lengths: jax.Array, default: Callable | None) -> Any:
+def _borrowed(tree: Tree, lengths: jax.Array, default: Callable | None) -> Tree:
     """`tree` `[B, ...]` in rows with steps, in the others what one of these has; where none has any, `default` of the shape."""
     batch = lengths.shape[0]
     rows = jnp.arange(batch, dtype=lengths.dtype) + 0 * lengths  # spread over devices as the lengths are

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jaxrnn.engine.autodiff import with_float0, without_float0
 from jaxrnn.engine.jaxpr_queries import Trace, place
 from jaxrnn.engine.masking import Steps, enter, leave
 from jaxrnn.engine.step import finish
+from jaxrnn.typing import Dim, FourFunctions, Outputs, Params, State, Tree
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,13 +40,13 @@ class Residuals:
       from_outputs: whether the outputs will be there when the residuals are read.
     """
 
-    cell: Any
+    cell: FourFunctions
     keeps: str
     trace: Trace
     from_outputs: bool
 
     @staticmethod
-    def of(cell: Any, keeps: str, params: Any, z: Any, state: Any, from_outputs: bool = False) -> Residuals:
+    def of(cell: FourFunctions, keeps: str, params: Params, z: Tree, state: State, from_outputs: bool = False) -> Residuals:
         """Traces a step at arrays or shapes."""
 
         def step(params, z, state):
@@ -55,7 +56,7 @@ class Residuals:
 
         return Residuals(cell, keeps, Trace.of(step, params, z, state), from_outputs)
 
-    def step(self, params: Any, z: Any, state: Any) -> tuple[Any, Any, list[jax.Array]]:
+    def step(self, params: Params, z: Tree, state: State) -> tuple[Outputs, State, list[jax.Array]]:
         """`(output, new_state, what is kept)`."""
         leaves = self.trace(params, z, state)
         (output, new), *_ = self.trace.structure.unflatten(leaves)
@@ -63,7 +64,7 @@ class Residuals:
         return output, new, [array for array, i in zip(kept, self.outputs, strict=True) if i is None]
 
     @functools.cached_property
-    def shapes(self) -> list[Any]:
+    def shapes(self) -> list[jax.ShapeDtypeStruct]:
         """Of what a step keeps."""
         _, _, (*_, state) = self.trace.shapes
         kept = jax.tree.leaves(state) if self.keeps == "states" else self._arrays(self.trace.closed.out_avals)
@@ -80,7 +81,9 @@ class Residuals:
         arrays = new if self.keeps == "states" else self._arrays(self.trace.results)
         return [place(outputs, v) if self.from_outputs else None for v in arrays]
 
-    def read(self, params: Any, z: Any, start: Any, steps: Steps, kept: list, at: Any, outputs: Any) -> tuple[Any, Gates]:
+    def read(
+        self, params: Params, z: Tree, start: State, steps: Steps, kept: list, at: Dim, outputs: Outputs
+    ) -> tuple[State, Gates]:
         """The states that K steps started from, leaves `[K, B, ...]`, and their gates.
 
         Args:
@@ -103,7 +106,7 @@ class Residuals:
         arrays = jax.vmap(lambda z, state: self._arrays(self.trace(params, z, state)))(z, states)
         return states, Gates(self, arrays, [False] * len(arrays), 0, count)
 
-    def rebuild(self, params: Any, state: Any, arrays: list) -> tuple[Any, Any]:
+    def rebuild(self, params: Params, state: State, arrays: list) -> tuple[Tree, Callable]:
         """`(g, (.z, .r, .state) -> .g)` at one step, from the arrays that have been kept of it."""
         _, _, read = self.trace.shapes
         fixed = self.trace.without_args(params) if any(kind == "fixed" for kind, _ in self._sources) else []
@@ -171,22 +174,22 @@ class Gates:
     residuals: Residuals
     sources: list[jax.Array]
     in_place: list[bool]
-    at: Any
-    count: Any
+    at: Dim
+    count: Dim
 
     @property
-    def items(self) -> list[Any]:
+    def items(self) -> list[jax.Array]:
         """What a loop over the steps slices."""
         places = self.at + jnp.arange(self.count, dtype=jnp.int32)
         return [places if here else source for source, here in zip(self.sources, self.in_place, strict=True)]
 
-    def at_step(self, params: Any, state: Any, items: list[Any]) -> tuple[Any, Any]:
+    def at_step(self, params: Params, state: State, items: list[jax.Array]) -> tuple[Tree, Callable]:
         """`(g, (.z, .r, .state) -> .g)` at one step of the loop."""
         each = zip(self.sources, self.in_place, items, strict=True)
         read = lambda source, place: lax.dynamic_index_in_dim(source, place, keepdims=False)
         return self.residuals.rebuild(params, state, [read(s, item) if here else item for s, here, item in each])
 
-    def over_time(self, params: Any, states: Any) -> Any:
+    def over_time(self, params: Params, states: State) -> Tree:
         """The gates alone, leaves `[K, B, ...]`."""
         cut = lambda source: lax.dynamic_slice_in_dim(source, self.at, self.count)
         arrays = [cut(source) if here else source for source, here in zip(self.sources, self.in_place, strict=True)]

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.engine.autodiff import tangent_of
+from jaxrnn.typing import Dim, FourFunctions, Inputs, Outputs, Params, State, Tree
 
 
 class Rewritten:
     """A cell for B rows, some of whose functions are others; as it is here, the cell itself."""
 
-    def __init__(self, cell: Any, rows: Any = None) -> None:
+    def __init__(self, cell: FourFunctions, rows: Dim = None) -> None:
         self.cell, self.rows = cell, rows
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cell, name)
+    def project(self, params: Params, inputs: Inputs) -> Tree:
+        return self.cell.project(params, inputs)
 
-    def begin(self, tree: Any, axis: int = 0) -> Any:
+    def recur(self, params: Params, state: State) -> Tree:
+        return self.cell.recur(params, state)
+
+    def gates(self, params: Params, z: Tree, r: Tree, state: State) -> Tree:
+        return self.cell.gates(params, z, r, state)
+
+    def combine(self, params: Params, g: Tree, state: State) -> tuple[Outputs, State]:
+        return self.cell.combine(params, g, state)
+
+    def begin(self, tree: Tree, axis: int = 0) -> Tree:
         """Its own form of the cell's state, inputs or z, with rows along `axis`."""
         return tree
 
-    def end(self, state: Any) -> Any:
+    def end(self, state: State) -> Tree:
         """The cell's state, from its own form."""
         return state
 
@@ -34,7 +43,7 @@ class Rewritten:
 class RowByRow(Rewritten):
     """Its recurrent product of B rows as B products of one; of more rows, those of all steps, as it is."""
 
-    def recur(self, params: Any, state: Any) -> Any:
+    def recur(self, params: Params, state: State) -> Tree:
         if jax.tree.leaves(state)[0].shape[0] != self.rows:
             return self.cell.recur(params, state)
         row = lambda i: jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, i, i + 1), state)
@@ -51,29 +60,29 @@ class Halves(Rewritten):
     product while the other has its gates.
     """
 
-    def begin(self, tree: Any, axis: int = 0) -> Any:
+    def begin(self, tree: Tree, axis: int = 0) -> Tree:
         middle = self.rows // 2
         rows = lambda first, stop: jax.tree.map(lambda leaf: lax.slice_in_dim(leaf, first, stop, axis=axis), tree)
         return rows(0, middle), rows(middle, None)
 
-    def end(self, state: Any) -> Any:
+    def end(self, state: State) -> Tree:
         return jax.tree.map(lambda *halves: jnp.concatenate(halves), *state)
 
-    def project(self, params: Any, inputs: Any) -> Any:
+    def project(self, params: Params, inputs: Inputs) -> Tree:
         return tuple(self.cell.project(params, half) for half in inputs)
 
-    def recur(self, params: Any, state: Any) -> Any:
+    def recur(self, params: Params, state: State) -> Tree:
         return tuple(self.cell.recur(params, half) for half in state)
 
-    def gates(self, params: Any, z: Any, r: Any, state: Any) -> Any:
+    def gates(self, params: Params, z: Tree, r: Tree, state: State) -> Tree:
         return tuple(self.cell.gates(params, *each) for each in zip(z, r, state, strict=True))
 
-    def combine(self, params: Any, g: Any, state: Any) -> tuple[Any, Any]:
+    def combine(self, params: Params, g: Tree, state: State) -> tuple[Outputs, State]:
         outputs, new = zip(*(self.cell.combine(params, *each) for each in zip(g, state, strict=True)), strict=True)
         return self.end(outputs), new
 
 
-def recur_tangent(cell: Any, params: Any, transposed: bool) -> Callable:
+def recur_tangent(cell: FourFunctions, params: Params, transposed: bool) -> Callable:
     """`(state, .state) -> r(.state)` at every step of a loop.
 
     The backward loop multiplies by the transpose of the recurrent matrices. If `transposed` it reads copies that were made in

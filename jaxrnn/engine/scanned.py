@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +17,12 @@ from jaxrnn import check
 from jaxrnn.memory.blocks import blocks
 from jaxrnn.memory.host import to_device, to_host
 from jaxrnn.memory.modes import KEEP_NOTHING, Mode
+from jaxrnn.typing import Inputs, Outputs, State
 
 
 def scan_chunks(
-    body: Callable, state: Any, xs: Any, chunk_size: int, mode: Mode, reverse: bool, streamed: bool = False
-) -> tuple[Any, Any]:
+    body: Callable, state: State, xs: Inputs, chunk_size: int, mode: Mode, reverse: bool, streamed: bool = False
+) -> tuple[State, Outputs]:
     """Runs T steps in chunks, keeping for the backward pass what `mode` says.
 
     Args:

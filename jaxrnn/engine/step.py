@@ -6,21 +6,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxrnn import check
+from jaxrnn.typing import FourFunctions, Inputs, Outputs, Params, State, Tree
 
 
-def step(params: Any, inputs: Any, state: Any, *, cell: Any) -> tuple[Any, Any]:
+def step(params: Params, inputs: Inputs, state: State, *, cell: FourFunctions) -> tuple[Outputs, State]:
     """`(output, new_state)`."""
     return update(cell, params, cell.project(params, inputs), cell.recur(params, state), state)
 
 
-def update(cell: Any, params: Any, z: Any, r: Any, state: Any) -> tuple[Any, Any]:
+def update(cell: FourFunctions, params: Params, z: Tree, r: Tree, state: State) -> tuple[Outputs, State]:
     """The step, from its projected inputs and its recurrent product."""
     return finish(cell, params, cell.gates(params, z, r, state), state)
 
 
-def finish(cell: Any, params: Any, g: Any, state: Any) -> tuple[Any, Any]:
+def finish(cell: FourFunctions, params: Params, g: Tree, state: State) -> tuple[Outputs, State]:
     """`combine`, its results in the state's dtype: a carry keeps its dtype, and TF1's outputs have it too."""
     output, new = check.pair_of_results(cell, cell.combine(params, g, state))
     if jax.tree.structure(new) == jax.tree.structure(state):
@@ -30,7 +32,7 @@ def finish(cell: Any, params: Any, g: Any, state: Any) -> tuple[Any, Any]:
     return (output if first is None else jax.tree.map(lambda leaf: _cast(leaf, first.dtype), output)), new
 
 
-def _cast(leaf: Any, dtype: Any) -> Any:
+def _cast(leaf: Any, dtype: DTypeLike) -> Any:
     """A float in another float dtype; integers, say, are what they are."""
     leaf = jnp.asarray(leaf)
     both = jnp.issubdtype(leaf.dtype, jnp.floating) and jnp.issubdtype(dtype, jnp.floating)

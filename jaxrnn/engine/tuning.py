@@ -11,7 +11,6 @@ import contextvars
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 from jax.export import is_symbolic_dim
@@ -20,6 +19,7 @@ from jax.sharding import AxisType
 from jaxrnn import check
 from jaxrnn.memory.blocks import chunk_near, levels_of
 from jaxrnn.memory.modes import Mode
+from jaxrnn.typing import Dim
 
 ROWS_OF_ANY_BATCH = 16  # what a batch counts as whose size is known when an exported program is called, no sooner
 GPUS = ("gpu", "cuda", "rocm")
@@ -75,7 +75,7 @@ class Tuning:
         """
         return not self.sharded
 
-    def tile(self, batch: Any, weights: int) -> int | None:
+    def tile(self, batch: Dim, weights: int) -> int | None:
         """How many of a batch's rows run together, where rows end at different steps; None is all of them.
 
         Tiles of rows that end at about the same step take 0.8 to 0.9 of a training step's time where lengths are uniform
@@ -87,7 +87,7 @@ class Tuning:
             return None
         return math.ceil(batch / (batch // few))
 
-    def halves(self, rows: Any, gates: int, state: int, weights: int) -> bool:
+    def halves(self, rows: Dim, gates: int, state: int, weights: int) -> bool:
         """Whether a batch is run as two halves side by side: 5 to 20 % less of a training step on two cores.
 
         That is so for cells whose gates are more work than their state, where XLA shares out the half's product, as it does
@@ -98,7 +98,7 @@ class Tuning:
             return False
         return 2 * state <= gates < 96_000 and weights in self.weights_of_halves
 
-    def row_by_row(self, rows: Any, weights: int) -> bool:
+    def row_by_row(self, rows: Dim, weights: int) -> bool:
         """Whether a product of a few rows is done as products of vectors.
 
         From jax 0.11 on XLA compiles a loop of small arrays into one function, with the products of vectors in it; for a
@@ -108,14 +108,14 @@ class Tuning:
         asked = self.on_one_cpu and not self.old_loops and not is_symbolic_dim(rows)
         return asked and rows in _FEW_ROWS and 0 < rows * weights <= self.little_work
 
-    def transposes_matrices(self, rows: Any) -> bool:
+    def transposes_matrices(self, rows: Dim) -> bool:
         """Whether the backward loop reads transposed copies of the recurrent matrices: 5 to 20 % of a training step on a CPU.
 
         With fewer rows the products are of vectors, for which it is slower, up to five times.
         """
         return not is_symbolic_dim(rows) and rows >= self.many_rows
 
-    def carries_gates(self, rows: Any, parts: int) -> bool:
+    def carries_gates(self, rows: Dim, parts: int) -> bool:
         """Whether a forward pass hands each step's gates to the next step, which does not read them.
 
         XLA before jax 0.11 computes them inside the loop that makes the new state, not vectorised, if nothing else takes them.
@@ -123,7 +123,7 @@ class Tuning:
         """
         return self.old_loops and self.platform == "cpu" and parts == 1 and not is_symbolic_dim(rows) and rows >= self.many_rows
 
-    def chunk_size(self, time: Any, batch: Any, mode: Mode, in_tiles: bool = False) -> int:
+    def chunk_size(self, time: Dim, batch: Dim, mode: Mode, in_tiles: bool = False) -> int:
         """Steps a chunk, where the caller names none; in tiles each ends with a chunk.
 
         About 512 rows give a matrix product that runs near the machine's full rate (on CPU; more steps gain nothing), and a

@@ -6,15 +6,17 @@ from typing import Any
 
 import jax
 
+from jaxrnn.typing import Tree
+
 _HOST, _DEVICE = jax.memory.Space.Host, jax.memory.Space.Device
 
 
-def on_host(tree: Any) -> bool:
+def on_host(tree: Tree) -> bool:
     """Whether any leaf of `tree`, of any shape, lives in the host's memory rather than the device's."""
     return any(_space(leaf) == _HOST for leaf in jax.tree.leaves(tree))
 
 
-def to_host(tree: Any) -> Any:
+def to_host(tree: Tree) -> Any:
     """`tree` with its leaves, of any shape, in the host's memory ("pinned_host"); for use under `jax.jit`.
 
     Its derivative moves cotangents the other way, which `jax.device_put(x, jax.memory.Space.Host)` alone does not.
@@ -22,7 +24,7 @@ def to_host(tree: Any) -> Any:
     return _move(tree, _HOST)
 
 
-def to_device(tree: Any) -> Any:
+def to_device(tree: Tree) -> Any:
     """`tree` with its leaves, of any shape, in the device's memory; for use under `jax.jit`. See `to_host`."""
     return _move(tree, _DEVICE)
 

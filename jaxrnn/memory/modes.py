@@ -10,6 +10,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from jaxrnn import check
+from jaxrnn.typing import Tree
 
 GATES = "jaxrnn_gates"  # the activated gates of a cell in four functions, [K, B, ...]
 STATES = "jaxrnn_states"  # the state that each step starts from
@@ -89,12 +90,12 @@ def resolve(memory: str | Callable | Mode) -> Mode:
     return memory if isinstance(memory, Mode) else Mode("policy", memory, keep="gates")  # which it can choose by their name
 
 
-def named(tree: Any, name: str) -> Any:
+def named(tree: Tree, name: str) -> Any:
     """`tree`, its leaves under a name that policies can choose."""
     return jax.tree.map(lambda leaf: checkpoint_name(leaf, name), tree)
 
 
-def named_for_gradients(tree: Any, name: str) -> Any:
+def named_for_gradients(tree: Tree, name: str) -> Any:
     """`tree`, named where it is differentiated. Else it stays as it is: JAX cannot transpose a name."""
     return jax.tree.map(lambda leaf: _named(leaf, name), tree)
 

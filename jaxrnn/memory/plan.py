@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxrnn import check
 from jaxrnn.memory.modes import Mode, recursive, resolve
+from jaxrnn.typing import MemoryName, Policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,3 +107,6 @@ def readable(size: int) -> str:
     while value >= 999.5 and len(units) > 1:
         value, units = value / 1000, units[1:]
     return f"{value:.0f} {units[0]}" if value >= 100 or units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+Memory = MemoryName | int | Mode | Plan | Policy  # what `memory=` takes; an int is a budget in bytes

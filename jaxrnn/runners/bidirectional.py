@@ -7,27 +7,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxrnn import check
 from jaxrnn.keys import fold_in
+from jaxrnn.memory.plan import Memory
 from jaxrnn.runners.dynamic import dynamic_rnn
 from jaxrnn.runners.static import static_rnn
+from jaxrnn.typing import Cell, Inputs, State
 
 
 def bidirectional_dynamic_rnn(
-    cell_fw: Any,
-    cell_bw: Any,
+    cell_fw: Cell,
+    cell_bw: Cell,
     params: tuple[Any, Any],
-    inputs: Any,
+    inputs: Inputs,
     *,
     sequence_length: ArrayLike | None = None,
-    initial_state_fw: Any | None = None,
-    initial_state_bw: Any | None = None,
-    dtype: Any | None = None,
+    initial_state_fw: State | None = None,
+    initial_state_bw: State | None = None,
+    dtype: DTypeLike | None = None,
     time_major: bool = False,
     swap_memory: bool = False,
-    memory: Any = "save",
+    memory: Memory = "save",
     chunk_size: int | None = None,
     resets: ArrayLike | None = None,
     key: jax.Array | None = None,
@@ -91,15 +93,15 @@ def bidirectional_dynamic_rnn(
 
 
 def static_bidirectional_rnn(
-    cell_fw: Any,
-    cell_bw: Any,
+    cell_fw: Cell,
+    cell_bw: Cell,
     params: tuple[Any, Any],
     inputs: Sequence[Any],
     *,
     sequence_length: ArrayLike | None = None,
-    initial_state_fw: Any | None = None,
-    initial_state_bw: Any | None = None,
-    dtype: Any | None = None,
+    initial_state_fw: State | None = None,
+    initial_state_bw: State | None = None,
+    dtype: DTypeLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[list[Any], Any, Any]:
     """`bidirectional_dynamic_rnn`, unrolled over a list of T steps; TF1's `tf.nn.static_bidirectional_rnn`.

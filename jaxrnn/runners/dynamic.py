@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxrnn import check
 from jaxrnn.jit import jit_by_value
 from jaxrnn.memory.modes import MODES, Mode
-from jaxrnn.memory.plan import Plan
+from jaxrnn.memory.plan import Memory, Plan
 from jaxrnn.runners.loop import run
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.ways import way_to_run
+from jaxrnn.typing import Cell, Inputs, Outputs, Params, State
 
 
 def dynamic_rnn(
-    cell: Any,
-    params: Any,
-    inputs: Any,
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
     *,
     sequence_length: ArrayLike | None = None,
-    initial_state: Any | None = None,
-    dtype: Any | None = None,
+    initial_state: State | None = None,
+    dtype: DTypeLike | None = None,
     time_major: bool = False,
     swap_memory: bool = False,
-    memory: Any = "save",
+    memory: Memory = "save",
     chunk_size: int | None = None,
     reverse: bool = False,
     resets: ArrayLike | None = None,
     key: jax.Array | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Outputs, State]:
     """Runs a cell over a sequence in one loop; TF1's `tf.nn.dynamic_rnn`.
 
     What it means, for one row of the batch:

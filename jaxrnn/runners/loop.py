@@ -21,9 +21,10 @@ from jaxrnn.memory.modes import RECOMPUTE, SAVE, Mode
 from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
+from jaxrnn.typing import Outputs, State, Tree
 
 
-def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Any, Any]:
+def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Outputs, State]:
     """`(outputs, state)` of the problem in a memory mode, chunk_size steps at once."""
     if problem.key is not None:
         check.prng_key(problem.key)
@@ -108,7 +109,7 @@ def _filling(lengths: jax.Array, body: Callable) -> Callable:
     return fill_and_run
 
 
-def swap_batch_and_time(tree: Any) -> Any:
+def swap_batch_and_time(tree: Tree) -> Any:
     """`[B, T, ...]` from `[T, B, ...]` and the other way round; `[T]` has no batch."""
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1) if leaf.ndim > 1 else leaf, tree)
 

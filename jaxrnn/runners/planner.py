@@ -13,12 +13,13 @@ from jaxrnn.memory.host import on_host
 from jaxrnn.memory.plan import Plan, Plans, first_within
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.ways import plans, shapes
+from jaxrnn.typing import Cell, Inputs, Params
 
 
 def plan_memory(
-    cell: Any,
-    params: Any,
-    inputs: Any,
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
     budget: int,
     *,
     loss: str | Callable = "outputs",
@@ -64,9 +65,9 @@ def plan_memory(
 
 
 def memory_plans(
-    cell: Any,
-    params: Any,
-    inputs: Any,
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
     *,
     loss: str | Callable = "outputs",
     input_gradient: bool = False,

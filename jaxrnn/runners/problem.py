@@ -9,6 +9,7 @@ import jax
 
 from jaxrnn import check
 from jaxrnn.memory.host import on_host
+from jaxrnn.typing import Inputs, Params, State
 
 _STATIC = {"static": True}
 
@@ -18,10 +19,10 @@ _STATIC = {"static": True}
 class Problem:
     """A run to be computed, without how; arrays, or their shapes."""
 
-    params: Any
-    inputs: Any
+    params: Params
+    inputs: Inputs
     sequence_length: Any
-    initial_state: Any
+    initial_state: State
     resets: Any
     key: Any
     cell: Any = dataclasses.field(default=None, metadata=_STATIC)

@@ -19,16 +19,17 @@ from jaxrnn.memory.host import on_host
 from jaxrnn.memory.modes import MODES, STATES, Mode, named_for_gradients, resolve
 from jaxrnn.runners.proof import proven
 from jaxrnn.runners.start import Struct, strong
+from jaxrnn.typing import Cell, MemoryName, Params, Policy
 
 
 def raw_rnn(
-    cell: Any,
-    params: Any,
+    cell: Cell,
+    params: Params,
     loop_fn: Callable,
     *,
     max_steps: int,
     swap_memory: bool = False,
-    memory: Any = "save",
+    memory: MemoryName | Mode | Policy = "save",
     chunk_size: int | None = None,
     key: jax.Array | None = None,
 ) -> tuple[Any, Any, Any]:
@@ -138,7 +139,7 @@ def _run(params, key, *, cell, loop_fn, max_steps, mode, chunk_size):
     return emits, state, loop_state
 
 
-def _start(cell: Any, loop_fn: Callable) -> tuple[tuple, int]:
+def _start(cell: Cell, loop_fn: Callable) -> tuple[tuple, int]:
     """`(finished, inputs, state, loop_state)` before the first step, and B."""
     finished, inputs, state, _, loop_state = _arrays(loop_fn(jnp.int32(0), None, None, None))
     batch = check.batch_of(inputs, "next_input")

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType
 
 from jaxrnn.runners.problem import Problem
+from jaxrnn.typing import Tree
 
 
 def no_rows(problem: Problem) -> jax.Array | None:
@@ -38,7 +39,7 @@ def spread_alike(problem: Problem, rows: jax.Array | None) -> Problem:
     return dataclasses.replace(problem, **{name: spread(getattr(problem, name), rows, axes[name]) for name in axes})
 
 
-def spread(tree: Any, rows: jax.Array | None, axis: int | None = 0) -> Any:
+def spread(tree: Tree, rows: jax.Array | None, axis: int | None = 0) -> Any:
     """`tree` with the type of `rows` along the batch axis of its leaves; a leaf without that axis belongs to every row."""
     if rows is None:
         return tree

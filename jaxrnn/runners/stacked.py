@@ -7,26 +7,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxrnn import check
 from jaxrnn.keys import fold_in
+from jaxrnn.memory.plan import Memory
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn
+from jaxrnn.typing import Inputs
 
 
 def stack_bidirectional_dynamic_rnn(
     cells_fw: Sequence[Any],
     cells_bw: Sequence[Any],
     params: Sequence[tuple[Any, Any]],
-    inputs: Any,
+    inputs: Inputs,
     *,
     initial_states_fw: Sequence[Any] | None = None,
     initial_states_bw: Sequence[Any] | None = None,
     sequence_length: ArrayLike | None = None,
-    dtype: Any | None = None,
+    dtype: DTypeLike | None = None,
     time_major: bool = False,
     swap_memory: bool = False,
-    memory: Any = "save",
+    memory: Memory = "save",
     chunk_size: int | None = None,
     resets: ArrayLike | None = None,
     key: jax.Array | None = None,

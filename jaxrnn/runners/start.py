@@ -10,11 +10,14 @@ import jax.numpy as jnp
 from jaxrnn import check
 from jaxrnn.engine.chunk import fused_throughout
 from jaxrnn.keys import StepKey, call_cell
+from jaxrnn.typing import Params, Shapes, State, Tree
 
 Struct = jax.ShapeDtypeStruct
 
 
-def first_state(cell: Any, params: Any, one_step: Any, initial_state: Any, dtype: Any, key: StepKey | None) -> Any:
+def first_state(
+    cell: Any, params: Params, one_step: Shapes, initial_state: State, dtype: str | None, key: StepKey | None
+) -> State:
     """The initial state of a run, leaves `[B, ...]`, after everything that the cell will see has been checked.
 
     Args:
@@ -28,8 +31,8 @@ def first_state(cell: Any, params: Any, one_step: Any, initial_state: Any, dtype
     batch = check.batch_of(one_step)
     if initial_state is None:
         check.state_from_dtype(cell)
-        dtype = _common_dtype(params, one_step) if dtype is None else jnp.dtype(dtype)
-        state = strong(check.arrays(cell.initial_state(batch, dtype), "initial_state"))
+        of_zeros = _common_dtype(params, one_step) if dtype is None else jnp.dtype(dtype)
+        state = strong(check.arrays(cell.initial_state(batch, of_zeros), "initial_state"))
     else:
         state = strong(check.as_state(cell, check.arrays(initial_state, "initial_state"), batch))
         check.state_dtype(state, dtype)
@@ -46,12 +49,12 @@ def key_struct(key: jax.Array | None) -> StepKey | None:
     return None if key is None else StepKey(*[Struct(key.shape, key.dtype)] * 2)
 
 
-def _common_dtype(*trees: Any) -> Any:
+def _common_dtype(*trees: Tree) -> Any:
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(trees) if jnp.issubdtype(leaf.dtype, jnp.inexact)}
     return jnp.result_type(*dtypes) if dtypes else jnp.float32
 
 
-def strong(tree: Any) -> Any:
+def strong(tree: Tree) -> Tree:
     """Python numbers make arrays of a weak dtype, which a carry cannot have."""
     is_weak = lambda leaf: getattr(leaf, "weak_type", False)  # a key says nothing of it
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype) if is_weak(leaf) else leaf, tree)

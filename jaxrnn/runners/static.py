@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxrnn import check
 from jaxrnn.engine.masking import Steps, enter, fill_padding, first_step, leave, select_rows, zero_padding
@@ -15,16 +15,17 @@ from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import call_cell, step_key
 from jaxrnn.memory.host import on_host
 from jaxrnn.runners.start import first_state, key_struct
+from jaxrnn.typing import Cell, Params, State
 
 
 def static_rnn(
-    cell: Any,
-    params: Any,
+    cell: Cell,
+    params: Params,
     inputs: Sequence[Any],
     *,
     sequence_length: ArrayLike | None = None,
-    initial_state: Any | None = None,
-    dtype: Any | None = None,
+    initial_state: State | None = None,
+    dtype: DTypeLike | None = None,
     reverse: bool = False,
     key: jax.Array | None = None,
 ) -> tuple[list[Any], Any]:

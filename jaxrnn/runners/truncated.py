@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxrnn import check
 from jaxrnn.engine.autodiff import without_gradient
@@ -23,6 +23,7 @@ from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.proof import proven
 from jaxrnn.runners.spread import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
+from jaxrnn.typing import Cell, Inputs, Params, State
 
 
 class StreamState(NamedTuple):
@@ -36,23 +37,23 @@ class StreamState(NamedTuple):
       time: the steps read so far, int32 `[]`.
     """
 
-    state: Any
-    start: Any
-    inputs: Any
+    state: State
+    start: State
+    inputs: Inputs
     resets: Any
     time: Any
 
 
 def truncated_rnn(
-    cell: Any,
-    params: Any,
-    inputs: Any,
+    cell: Cell,
+    params: Params,
+    inputs: Inputs,
     *,
     k1: int,
     k2: int | None = None,
     stream: StreamState | None = None,
-    initial_state: Any | None = None,
-    dtype: Any | None = None,
+    initial_state: State | None = None,
+    dtype: DTypeLike | None = None,
     time_major: bool = False,
     memory: str | Callable = "save",
     chunk_size: int | None = None,

@@ -23,6 +23,7 @@ from jaxrnn.runners.loop import run
 from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.proof import offload_fails, proven
 from jaxrnn.runners.start import Struct
+from jaxrnn.typing import Cell, Tree
 
 _MOST_LEVELS = 4  # one more would save a few states, beside a chunk's own temporaries
 
@@ -64,7 +65,7 @@ def description(problem: Problem) -> dict[str, Any]:
     return {"cell": cell, **statics, **named}
 
 
-def shapes(tree: Any) -> Any:
+def shapes(tree: Tree) -> Any:
     """Shapes with their placement over devices, where it is known; the memory that they are in is left out."""
 
     def shape(leaf):
@@ -95,7 +96,7 @@ def _in_whole_blocks(problem: Problem, mode: Mode, chunk_size: int) -> bool:
     return math.prod(blocks(time, chunk_size, mode)) * chunk_size == time
 
 
-def _extra_forwards(cell: Any, mode: Mode) -> int:
+def _extra_forwards(cell: Cell, mode: Mode) -> int:
     saves_it_all = mode.name == "save" and own_chunk(cell) is not None  # of a plain function only the states are kept
     return 0 if saves_it_all else mode.levels or 1
 
