@@ -22,10 +22,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-# What one module compiles another need not: a program is the same in any of them.
-_programs = tempfile.mkdtemp()
-atexit.register(shutil.rmtree, _programs, ignore_errors=True)
-jax.config.update("jax_compilation_cache_dir", _programs)
+# What one module compiles another need not, in whatever process of pytest-xdist: a program is the same in any of them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["PROGRAMS_OF_THE_TESTS"] = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, os.environ["PROGRAMS_OF_THE_TESTS"], ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", os.environ["PROGRAMS_OF_THE_TESTS"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -43,7 +43,6 @@ MUTANTS = {
     "a frozen leaf among live ones": ("autodiff.py", "next(rest) if live else other", "next(rest, other)"),
     "a tile's states in another order": ("layout.py", "jnp.take(leaf, self.rows, 0", "jnp.take(leaf, jnp.sort(self.rows), 0"),
     "a tile that ends with its shortest row": ("layout.py", "order[:, 0]", "order[:, -1]"),
-    "a missing row that is written": ("layout.py", 'set(v, mode="drop")', 'set(v, mode="clip")'),
 }  # fmt: skip
 BLOCK = 25  # seeds at once, until there is a find
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxrnn
 from tests import oracle
@@ -63,6 +64,12 @@ ROWS = [
     Row("embedding", jaxrnn.EmbeddingWrapper(jaxrnn.GRUCell(5), 11, 2), oracle.embedding(oracle.gru(5, True)), ids=11),
     Row("dropout_without_key", jaxrnn.DropoutWrapper(GRU3, 0.5, 0.5, 0.5), oracle.gru(3, True)),
 ]
+
+
+def fast_if(fast, cases):
+    """The cases as parameters; those that are not fast are marked slow. They are wider, and show nothing else."""
+    parts = lambda case: case if type(case) is tuple else (case,)
+    return [pytest.param(*parts(case), marks=[] if fast(case) else pytest.mark.slow) for case in cases]
 
 
 def problem(row, seed=0, batch=B, time=T):

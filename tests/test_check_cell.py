@@ -10,7 +10,7 @@ import pytest
 import jaxrnn
 from jaxrnn.engine.masking import zero_padding
 from jaxrnn.testing import check_cell
-from tests.rows import ROWS
+from tests.rows import ROWS, fast_if
 
 RNG = np.random.default_rng(0)
 PARAMS = {"w": RNG.standard_normal((3, 5)), "u": RNG.standard_normal((5, 5)) / 3}
@@ -58,7 +58,7 @@ class Leaky(jaxrnn.RNNCell):
 @pytest.mark.parametrize(
     ("cell", "options"),
     [
-        (Leaky(5), {}),
+        pytest.param(Leaky(5), {}, marks=pytest.mark.slow),
         (elman, {"params": PARAMS, "initial_state": STATE}),
         (jaxrnn.DropoutWrapper(jaxrnn.BasicRNNCell(2), state_keep_prob=0.5), {"key": 0}),
     ],
@@ -115,7 +115,7 @@ def test_bad_cells_do_not(cell, message):
         check_cell(cell, params=PARAMS, initial_state=STATE)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", fast_if(lambda row: row.name == "lstm_full", ROWS), ids=lambda row: row.name)
 def test_every_cell_of_ours_passes(row, small_heap):
     check_cell(row.cell, **({"inputs": row.inputs(np.random.default_rng(0))} if row.ids else {}))
 
@@ -162,6 +162,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_of_the_engine_are_seen(name, monkeypatch, one_device):
     cell, what, replacement = FAULTS[name]

@@ -13,6 +13,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn.testing import check_cell
+from tests.rows import fast_if
 
 B, T, D, H = 3, 5, 2, 4
 LENGTHS = np.array([5, 0, 3], np.int32)
@@ -107,12 +108,19 @@ def stepped(cell, params, inputs, state):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, 1 if leaves[0].ndim else 0), *outputs), state
 
 
+# The fast ones are an engine of the two each; the others are these, of other policies.
+FAST_MODES = ("save", "offload")
+OTHER_MODES = tuple(memory for memory in MODES if memory not in FAST_MODES)
+WALKED = fast_if(lambda memory: memory in FAST_MODES, MODES)
+
+
+@pytest.mark.parametrize("modes", [FAST_MODES, pytest.param(OTHER_MODES, marks=pytest.mark.slow)], ids=["two", "others"])
 @pytest.mark.parametrize("name", FOUR)
-def test_any_four_functions(name, one_device, x64):
+def test_any_four_functions(name, modes, one_device, x64):
     cell, point = FOUR[name], (PARAMS, INPUTS, STATE)
     both = lambda run: jax.jit(jax.value_and_grad(lambda *point: weighted(run(*point)), (0, 1, 2)))(*point)
     want = both(functools.partial(stepped, cell))
-    for memory in MODES:
+    for memory in modes:
         options = {"sequence_length": LENGTHS, "memory": memory, "chunk_size": 2}
         got = both(lambda p, x, s: jaxrnn.dynamic_rnn(cell, p, x, initial_state=s, **options))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, want)
@@ -157,13 +165,13 @@ class Stateless(Elman):
 
 
 @pytest.mark.parametrize("cell", [Stateless(), jaxrnn.MultiRNNCell([jaxrnn.GRUCell(3), Stateless(), jaxrnn.LSTMCell(2)])])
-@pytest.mark.parametrize("memory", MODES[:4])
+@pytest.mark.parametrize("memory", WALKED[:4])
 def test_layers_without_a_state(cell, memory, x64):
     params = cell.init(jax.random.key(0), D, jnp.float64)
     run = lambda p: jaxrnn.dynamic_rnn(cell, p, INPUTS, sequence_length=LENGTHS, memory=memory, chunk_size=2)
     steps = lambda p: jaxrnn.static_rnn(cell, p, list(np.moveaxis(INPUTS, 1, 0)), sequence_length=LENGTHS)
     unrolled = lambda p: (lambda outputs, state: (jnp.stack(outputs, 1), state))(*steps(p))
-    got, want = (jax.grad(lambda p: weighted(f(p)))(params) for f in (run, unrolled))
+    got, want = (jax.jit(jax.grad(lambda p: weighted(f(p))))(params) for f in (run, unrolled))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), got, want)
 
 
@@ -291,7 +299,7 @@ SINGULAR = {
 
 
 @pytest.mark.parametrize("name", SINGULAR)
-@pytest.mark.parametrize("memory", MODES[:4])
+@pytest.mark.parametrize("memory", WALKED[:4])
 def test_singular_cells_have_finite_gradients(name, memory, one_device, x64):
     cell, valid = SINGULAR[name], (np.arange(T) < LENGTHS[:, None])[..., None]
     params = cell.init(jax.random.key(1), D, jnp.float64)
@@ -476,6 +484,7 @@ def test_a_linear_run_has_a_transpose(memory, x64):
 # ---- the check that users run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["z is read as a sum and is a result", "gates keep nothing new", "z holds weights"])
 def test_check_cell_passes_them(name, small_heap):
     check_cell(FOUR[name])

@@ -17,6 +17,7 @@ import pytest
 import jaxrnn
 from jaxrnn.interop import from_tf1
 from tests.frameworks import FILES, TF1, cases, cell_of, framework, load, part, state_of, weights_of
+from tests.rows import fast_if
 
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
 # T is 5, which 2 does not divide.
@@ -137,7 +138,14 @@ def compiled(request):
         yield lambda *args: look_up(*args).result()
 
 
-@pytest.mark.parametrize(("path", "runner", "case"), WALK, ids=[f"{path.stem}-{runner}-{case}" for path, runner, case in WALK])
+def is_fast(case):
+    """The modes are test_contract.py's; to tell whose numbers these are one is enough."""
+    return case[1] == "save" or (case[0].stem in IN_ALL_MODES and case[1] == "static")
+
+
+@pytest.mark.parametrize(
+    ("path", "runner", "case"), fast_if(is_fast, WALK), ids=[f"{path.stem}-{runner}-{case}" for path, runner, case in WALK]
+)
 def test_equals_the_framework(path, runner, case, compiled):
     jitted, args = problem(path, runner, case)
     results, gradient = compiled(jitted, args)(*args)

@@ -53,7 +53,11 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize(
+    "loss",
+    [pytest.param(loss, marks=pytest.mark.slow) if name == "the state" else loss for name, loss in LOSSES.items()],
+    ids=LOSSES,
+)
 def test_second_derivatives_in_both_orders(x64, loss):
     """Whatever the loss leaves without a cotangent, and whatever has none of its own."""
     cell = jaxrnn.LSTMCell(4)
@@ -83,7 +87,7 @@ STACK = jaxrnn.MultiRNNCell(
 )
 
 
-@pytest.mark.parametrize(("time_major", "reverse"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("time_major", "reverse"), [(False, True), pytest.param(True, False, marks=pytest.mark.slow)])
 def test_a_stack_of_wrappers(x64, time_major, reverse):
     """Layer by layer over the whole sequence, chunk by chunk through the whole stack: the same numbers."""
     params = STACK.init(jax.random.key(0), D, jnp.float64)

@@ -10,6 +10,7 @@ import pytest
 import jaxrnn
 from jaxrnn.engine.layout import longest_first
 from jaxrnn.engine.tuning import current, using
+from tests.rows import fast_if
 
 T, B, D = 12, 11, 3
 LENGTHS = np.array([5, 12, 0, 3, 3, 9, 1, 2, 7, 4, 1], np.int32)
@@ -119,11 +120,11 @@ def test_the_steps_of_every_tile(lengths, steps, reverse):
     ("name", "memory", "options"),
     [
         ("lstm", "save", {"resets": True, "time_major": True}),
-        ("lstm", "recompute", {"resets": True, "reverse": True}),
         ("gru", "recompute", {"time_major": True, "chunk_size": 5}),
-        ("basic", "save", {"resets": True, "reverse": True, "time_major": True}),
-        ("transposed", "save", {}),
         ("stack", "save", {"reverse": True, "chunk_size": 5}),
+        pytest.param("lstm", "recompute", {"resets": True, "reverse": True}, marks=pytest.mark.slow),
+        pytest.param("basic", "save", {"resets": True, "reverse": True, "time_major": True}, marks=pytest.mark.slow),
+        pytest.param("transposed", "save", {}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -139,7 +140,7 @@ def test_as_the_scan_over_chunks(name, memory, options, small_tiles, x64):
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-12), got, want)
 
 
-@pytest.mark.parametrize("many_lengths", [False, True])
+@pytest.mark.parametrize("many_lengths", fast_if(lambda many: many, [False, True]))
 def test_under_vmap(many_lengths, small_tiles, x64):
     cell = CELLS["gru"]
     params, inputs, state = problem(cell)

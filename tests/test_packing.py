@@ -26,7 +26,13 @@ def test_every_step_has_its_place():
     np.testing.assert_array_equal(packing.last(packed), last)
 
 
-@pytest.mark.parametrize("cell", [jaxrnn.LSTMCell(5), jaxrnn.MultiRNNCell([jaxrnn.GRUCell(4), jaxrnn.BasicRNNCell(5)])])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(jaxrnn.LSTMCell(5), marks=pytest.mark.slow),
+        jaxrnn.MultiRNNCell([jaxrnn.GRUCell(4), jaxrnn.BasicRNNCell(5)]),
+    ],
+)
 def test_packed_equals_padded(cell, x64):
     params, inputs = cell.init(jax.random.key(1), 3, jnp.float64), INPUTS.astype(jnp.float64)
 

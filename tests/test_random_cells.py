@@ -3,6 +3,8 @@
 `python tests/search_random_cells.py` runs any number of them.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from tests.random_cells import RandomCell, Tree, draw_cell
 from tests.random_runs import check_case, draw_case, step_by_hand, usual_case
+from tests.rows import fast_if
 
 ROWS, RAW = ("rows", (3,)), ("raw", (3,))
 X, S, Z, R, G = (("x", 0), ("s", 0), ("z", 0), ("r", 0), ("g", 0))
@@ -79,18 +82,21 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", FOUND)
+PAIRS = list(itertools.product(FOUND, WAYS))
+
+
+# Each cell one way is fast, all three the rest.
+@pytest.mark.parametrize(("name", "way"), fast_if(lambda pair: PAIRS.index(pair) % 4 == 0, PAIRS))
 def test_cells_that_were_run_wrong(name, way, x64):
     assert check_case(usual_case(FOUND[name], **WAYS[way]))
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", fast_if(lambda seed: seed < 8, range(24)))
 def test_cells_in_four_functions(seed, x64):
     check_case(draw_case(seed))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", fast_if(lambda seed: seed < 4, range(8)))
 @pytest.mark.parametrize("kind", ["stack", "function"])
 def test_stacks_and_functions(kind, seed, x64):
     check_case(draw_case(seed, kind))
