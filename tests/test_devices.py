@@ -105,6 +105,7 @@ def test_one_model_a_device():
     close(jax.jit(mapped)(params, INPUTS, lengths), jax.jit(every)(params, INPUTS, lengths).sum(0))
 
 
+@pytest.mark.slow
 def test_second_derivatives_in_a_shard_map():
     """Each device's own loss: its gradient's derivative, in both orders."""
     along = jax.tree.map(jnp.cos, INPUTS)

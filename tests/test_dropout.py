@@ -8,7 +8,7 @@ import pytest
 import jaxrnn
 from jaxrnn import DropoutWrapper
 from tests import oracle
-from tests.rows import LENGTHS, B, D, T, plain
+from tests.rows import LENGTHS, B, D, T, fast_if, plain
 
 KEY = jax.random.key(7)
 STACK = jaxrnn.MultiRNNCell(
@@ -43,7 +43,10 @@ def close(got, want):
 
 @pytest.mark.parametrize(
     ("cell", "reverse", "make_key"),
-    list(zip(CELLS, (False, True, True), (jax.random.key, jax.random.PRNGKey, jax.random.key), strict=True)),
+    fast_if(
+        lambda case: case[0] is CELLS[2],
+        zip(CELLS, (False, True, True), (jax.random.key, jax.random.PRNGKey, jax.random.key), strict=True),
+    ),
     ids=["per step", "variational", "nested"],
 )
 def test_the_same_masks_everywhere(cell, reverse, make_key):

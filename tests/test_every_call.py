@@ -220,13 +220,16 @@ def sides(inputs, outputs):
 
 @pytest.mark.parametrize(
     ("cell", "size"),
-    [
-        (MultiRNNCell([ResidualWrapper(GRUCell(5), sides), GRUCell(2)]), 2),
-        (MultiRNNCell([MultiRNNCell([DropoutWrapper(ResidualWrapper(GRUCell(5), sides))]), LSTMCell(4)]), 4),
-        (MultiRNNCell([MultiRNNCell([MultiRNNCell([GRUCell(2), ResidualWrapper(Plain(5), sides)])]), LSTMCell(4)]), 4),
-        (OutputProjectionWrapper(ResidualWrapper(GRUCell(5), sides), 2), 2),
-        (MultiRNNCell([ResidualWrapper(GRUCell(5), sides)]), 8),
-    ],
+    fast_if(
+        lambda case: case[1] != 4,
+        [
+            (MultiRNNCell([ResidualWrapper(GRUCell(5), sides), GRUCell(2)]), 2),
+            (MultiRNNCell([MultiRNNCell([DropoutWrapper(ResidualWrapper(GRUCell(5), sides))]), LSTMCell(4)]), 4),
+            (MultiRNNCell([MultiRNNCell([MultiRNNCell([GRUCell(2), ResidualWrapper(Plain(5), sides)])]), LSTMCell(4)]), 4),
+            (OutputProjectionWrapper(ResidualWrapper(GRUCell(5), sides), 2), 2),
+            (MultiRNNCell([ResidualWrapper(GRUCell(5), sides)]), 8),
+        ],
+    ),
     ids=["stack", "nested", "deep", "projection", "last"],
 )
 def test_output_sizes_are_traced(cell, size):

@@ -252,7 +252,7 @@ def one_over(params, inputs, state):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("memory", [*MODES[:4], "static"])
+@pytest.mark.parametrize("memory", fast_if(lambda memory: memory in ("save", "static"), [*MODES[:4], "static"]))
 @pytest.mark.parametrize("resets", [False, True])
 def test_padding_is_called_with_what_a_row_begins_with(memory, reverse, resets, x64):
     """Padding of zeros, or of NaN; a row without steps; and a last state at which the cell has no derivative."""
@@ -299,7 +299,7 @@ SINGULAR = {
 
 
 @pytest.mark.parametrize("name", SINGULAR)
-@pytest.mark.parametrize("memory", WALKED[:4])
+@pytest.mark.parametrize("memory", fast_if(lambda memory: memory == "save", MODES[:4]))
 def test_singular_cells_have_finite_gradients(name, memory, one_device, x64):
     cell, valid = SINGULAR[name], (np.arange(T) < LENGTHS[:, None])[..., None]
     params = cell.init(jax.random.key(1), D, jnp.float64)

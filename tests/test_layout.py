@@ -121,7 +121,7 @@ def test_the_steps_of_every_tile(lengths, steps, reverse):
     [
         ("lstm", "save", {"resets": True, "time_major": True}),
         ("gru", "recompute", {"time_major": True, "chunk_size": 5}),
-        ("stack", "save", {"reverse": True, "chunk_size": 5}),
+        pytest.param("stack", "save", {"reverse": True, "chunk_size": 5}, marks=pytest.mark.slow),
         pytest.param("lstm", "recompute", {"resets": True, "reverse": True}, marks=pytest.mark.slow),
         pytest.param("basic", "save", {"resets": True, "reverse": True, "time_major": True}, marks=pytest.mark.slow),
         pytest.param("transposed", "save", {}, marks=pytest.mark.slow),

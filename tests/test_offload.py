@@ -10,6 +10,7 @@ import pytest
 import jaxrnn
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE
 from jaxrnn.runners import proof
+from tests.rows import fast_if
 
 LSTM = jaxrnn.LSTMCell(16)
 STACK = jaxrnn.MultiRNNCell([LSTM, jaxrnn.GRUCell(16)])
@@ -188,7 +189,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: o["memory"])
+@pytest.mark.parametrize("options", fast_if(lambda options: options in OPTIONS[::2], OPTIONS), ids=lambda o: o["memory"])
 def test_streamed_values_and_gradients(options):
     params, inputs, targets = streamed_problem()
     step = jax.jit(jax.value_and_grad(streaming_loss(LSTM, options), (0, 1)))
@@ -254,6 +255,7 @@ def test_inputs_on_the_host_have_a_layout():
         run(inputs[:62], time_major=True, memory=jaxrnn.memory.recursive(2), chunk_size=2)
 
 
+@pytest.mark.slow
 def test_streams_are_planned_for():
     params, inputs, _ = streamed_problem(4096)
     placed = jax.ShapeDtypeStruct(inputs.shape, inputs.dtype, sharding=HOST)

@@ -61,6 +61,7 @@ def test_what_it_predicts_is_what_is_needed(cell, sizes, modes, options):
             break
 
 
+@pytest.mark.slow
 def test_a_function_is_planned_for_too():
     params = {"w": Struct((8, 64), jnp.float32), "u": Struct((64, 64), jnp.float32)}
     x, state = Struct((4, 5000, 8), jnp.float32), Struct((4, 64), jnp.float32)

@@ -26,6 +26,7 @@ def loss(params, inputs=INPUTS, **options):
     return jnp.sin(outputs).sum() + sum((leaf**2).sum() for leaf in jax.tree.leaves(state))
 
 
+@pytest.mark.slow
 def test_jit_is_eager():
     params = STACK.init(KEY, D)
     close(jax.jit(jax.value_and_grad(loss))(params), jax.value_and_grad(loss)(params))

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxrnn import check
 from jaxrnn.activation import resolve
 from jaxrnn.cell import RNNCell
-from jaxrnn.cells.initializers import glorot, recurrent, split
+from jaxrnn.cells.initializers import glorot, one_program, recurrent, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,7 @@ class BasicRNNCell(RNNCell):
     def output_size(self) -> int:
         return self.num_units
 
+    @one_program
     def init(self, key: jax.Array, input_size: int, dtype: DTypeLike = jnp.float32) -> dict[str, jax.Array]:
         k1, k2 = split(key, 2)
         return {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,22 @@ from jaxrnn import check
 
 _glorot = jax.nn.initializers.glorot_uniform()
 _orthogonal = jax.nn.initializers.orthogonal()
+
+
+def one_program(init: Callable) -> Callable:
+    """`init(cell, key, input_size, dtype)` of a frozen cell, compiled as one program.
+
+    Outside a `jax.jit` each of its operations would be a program of its own, and compiling these takes half a second.
+    """
+    program = jax.jit(init, static_argnums=(0, 2, 3), inline=True)
+
+    @functools.wraps(init)
+    def checked(self: Any, key: jax.Array, input_size: int, dtype: DTypeLike = jnp.float32) -> dict[str, jax.Array]:
+        check.prng_key(key)
+        check.size_of_inputs(input_size)
+        return program(self, key, int(input_size), jax.dtypes.canonicalize_dtype(dtype))
+
+    return checked
 
 
 def split(key: jax.Array, count: int) -> jax.Array:
@@ -28,11 +46,7 @@ def glorot(key: jax.Array, shape: tuple[int, int], dtype: DTypeLike) -> jax.Arra
 
 def recurrent(key: jax.Array, units: int, gates: int, dtype: DTypeLike, state_size: int | None = None) -> jax.Array:
     """`[state_size, gates * units]`: an orthogonal matrix for each gate (Saxe et al., 2013), side by side."""
-    return _recurrent(key, (state_size or units, units), gates, jax.dtypes.canonicalize_dtype(dtype))
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))  # one small program, where there is no other around it
-def _recurrent(key, shape, gates, dtype):
+    dtype, shape = jax.dtypes.canonicalize_dtype(dtype), (state_size or units, units)
     exact = jnp.float64 if jnp.finfo(dtype).bits == 64 else jnp.float32  # the QR decomposition knows no half precision
     blocks = jax.vmap(lambda key: _orthogonal(key, shape, exact))(jax.random.split(key, gates))
     return jnp.swapaxes(blocks, 0, 1).reshape(shape[0], gates * shape[1]).astype(dtype)

@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from jaxrnn import check
 from jaxrnn.activation import activate, resolve, sigmoid
 from jaxrnn.cell import RNNCell
-from jaxrnn.cells.initializers import diagonal, glorot, recurrent, split
+from jaxrnn.cells.initializers import diagonal, glorot, one_program, recurrent, split
 
 
 class LSTMStateTuple(NamedTuple):
@@ -89,6 +89,7 @@ class LSTMCell(RNNCell):
     def output_size(self) -> int:
         return self.num_proj or self.num_units
 
+    @one_program
     def init(self, key: jax.Array, input_size: int, dtype: DTypeLike = jnp.float32) -> dict[str, jax.Array]:
         h, p = self.num_units, self.output_size
         keys = split(key, 6)
