@@ -23,9 +23,9 @@ from work import Work
 
 def trial(work: Work) -> dict[str, Any]:
     """jaxrnn's decision on this machine, offload's gradients and bytes beside what they should be, and a sabotaged trial."""
-    from jaxrnn.runners import proof
+    from jaxrnn.runners import offload_check
 
-    decided = proof.offload_fails()
+    decided = offload_check.offload_fails()
     compared = {"state": compare(work, "state") | planned(work, "state"), "outputs": compare(work, "outputs")}
     return {"jax": jax.__version__, "decided": decided or "offload is used", **compared, "sabotaged": sabotaged(work)}
 
@@ -51,21 +51,21 @@ def planned(work: Work, loss: str) -> dict[str, float]:
 def sabotaged(work: Work) -> dict[str, Any]:
     """What happens where offload gives a gradient that is wrong by a hundredth: the warning, and the mode that runs."""
     from jaxrnn.memory.modes import OFFLOAD
-    from jaxrnn.runners import proof
+    from jaxrnn.runners import offload_check
 
-    right = proof._gradients
+    right = offload_check._gradients
 
     def wrong(mode):
         grads, size = right(mode)
         return (jax.tree.map(lambda grad: grad * 1.01, grads), max(size, 1)) if mode is OFFLOAD else (grads, size)
 
-    proof._failure.cache_clear()
+    offload_check._failure.cache_clear()
     as_on_a_gpu = mock.patch.object(jax, "default_backend", return_value="gpu")
-    with as_on_a_gpu, mock.patch.object(proof, "_gradients", wrong), warnings.catch_warnings(record=True) as warned:
+    with as_on_a_gpu, mock.patch.object(offload_check, "_gradients", wrong), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        mode = proof.proven(OFFLOAD).name
+        mode = offload_check.proven(OFFLOAD).name
         fallen_back, analysis = gradient("jaxrnn offload", work, "state")
-    proof._failure.cache_clear()
+    offload_check._failure.cache_clear()
     expected, _ = gradient("jaxrnn recompute", work, "state")
     return {
         "mode": mode,

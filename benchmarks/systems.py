@@ -87,7 +87,7 @@ def jaxrnn_mode(mode: str, time_major: bool = False) -> Callable:
 
     def build(work: Work, loss: str):
         import jaxrnn
-        from jaxrnn.runners.proof import offload_fails
+        from jaxrnn.runners.offload_check import offload_fails
 
         if mode == "offload":
             offload_fails()  # on a GPU it is tried once in a process, here outside what is timed

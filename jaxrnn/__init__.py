@@ -11,7 +11,6 @@ from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
 from jaxrnn.engine.tuning import tuned_for
 from jaxrnn.keys import StepKey, step_key
-from jaxrnn.options import compiler_options
 from jaxrnn.packing import Packing, pack_sequences
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn, static_bidirectional_rnn
 from jaxrnn.runners.dynamic import dynamic_rnn
@@ -20,6 +19,7 @@ from jaxrnn.runners.raw import raw_rnn
 from jaxrnn.runners.stacked import stack_bidirectional_dynamic_rnn
 from jaxrnn.runners.static import static_rnn
 from jaxrnn.runners.truncated import StreamState, truncated_rnn
+from jaxrnn.xla_options import compiler_options
 
 __version__ = "0.1.0"
 

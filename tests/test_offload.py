@@ -9,7 +9,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE
-from jaxrnn.runners import proof
+from jaxrnn.runners import offload_check
 from tests.rows import fast_if
 
 LSTM = jaxrnn.LSTMCell(16)
@@ -90,37 +90,37 @@ def test_whole_chunks_go_to_the_host(cell, kept):
 @pytest.fixture
 def on_a_gpu(monkeypatch):
     """As if the default backend were a GPU."""
-    monkeypatch.setattr(proof, "_platform", lambda: "gpu")
-    proof._failure.cache_clear()
+    monkeypatch.setattr(offload_check, "_platform", lambda: "gpu")
+    offload_check._failure.cache_clear()
     yield monkeypatch
-    proof._failure.cache_clear()
+    offload_check._failure.cache_clear()
 
 
 def right(mode):
     return {"w": np.array([1.0, 2.0])}, 1000 * (mode is OFFLOAD)
 
 
-def test_a_cpu_needs_no_proof():
-    assert proof.offload_fails() is None
-    assert proof.proven(OFFLOAD) is OFFLOAD
+def test_a_cpu_needs_no_check():
+    assert offload_check.offload_fails() is None
+    assert offload_check.proven(OFFLOAD) is OFFLOAD
 
 
 def test_a_gpu_that_offloads_is_trusted_after_one_trial(on_a_gpu):
     trials = []
-    on_a_gpu.setattr(proof, "_gradients", lambda mode: trials.append(mode) or right(mode))
+    on_a_gpu.setattr(offload_check, "_gradients", lambda mode: trials.append(mode) or right(mode))
     for _ in range(3):
-        assert proof.proven(OFFLOAD) is OFFLOAD
+        assert offload_check.proven(OFFLOAD) is OFFLOAD
     assert trials == [SAVE, OFFLOAD]
-    assert proof.proven(RECOMPUTE) is RECOMPUTE
+    assert offload_check.proven(RECOMPUTE) is RECOMPUTE
 
 
 @pytest.mark.parametrize("wrong", [0.1, np.nan])
 def test_wrong_gradients_fall_back(on_a_gpu, wrong):
-    on_a_gpu.setattr(proof, "_gradients", lambda mode: ({"w": np.array([1.0, 2.0 + wrong * (mode is OFFLOAD)])}, 1000))
+    on_a_gpu.setattr(offload_check, "_gradients", lambda mode: ({"w": np.array([1.0, 2.0 + wrong * (mode is OFFLOAD)])}, 1000))
     with pytest.warns(
         UserWarning, match=r"memory='offload' is run as memory='recompute': with jax .* on this gpu the gradient"
     ):
-        assert proof.proven(OFFLOAD) is RECOMPUTE
+        assert offload_check.proven(OFFLOAD) is RECOMPUTE
 
 
 def test_a_trial_that_fails_falls_back_and_the_warning_names_the_callers_line(on_a_gpu):
@@ -129,7 +129,7 @@ def test_a_trial_that_fails_falls_back_and_the_warning_names_the_callers_line(on
             raise NotImplementedError("no such memory")
         return right(mode)
 
-    on_a_gpu.setattr(proof, "_gradients", fails)
+    on_a_gpu.setattr(offload_check, "_gradients", fails)
     cell = jaxrnn.GRUCell(3)
     params, inputs = cell.init(jax.random.key(0), 2), jnp.ones((2, 8, 2))
     for run in (

@@ -1,4 +1,4 @@
-"""A memory plan: what a way to run a problem costs, and the choice among such ways."""
+"""A memory plan: a memory mode, a chunk size and what they cost; and the choice among plans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxrnn.typing import MemoryName, Policy
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A way to run one problem, and what it costs. `dynamic_rnn(..., memory=plan)` runs it, for that problem alone.
+    """How to run one problem, and what it costs. `dynamic_rnn(..., memory=plan)` runs it, for that problem alone.
 
     Attributes:
       mode: "save", "offload", "recompute" or "recursive".
@@ -44,7 +44,7 @@ class Plan:
 
     @property
     def how(self) -> str:
-        """The way in a few words."""
+        """Its mode and sizes in a few words."""
         levels = f", levels={self.levels}" if self.mode == "recursive" else ""
         return f"memory={self.mode!r}{levels}, chunk_size={self.chunk_size}"
 
@@ -54,7 +54,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Plans:
-    """All the ways to run one problem, the fastest first. `print` shows them as a table."""
+    """All plans for one problem, the one with the least work first. `print` shows them as a table."""
 
     plans: tuple[Plan, ...]
 

@@ -10,8 +10,8 @@ from jaxrnn.jit import jit_by_value
 from jaxrnn.memory.modes import MODES, Mode
 from jaxrnn.memory.plan import Memory, Plan
 from jaxrnn.runners.loop import run
+from jaxrnn.runners.plans import mode_and_chunk_size
 from jaxrnn.runners.problem import problem_of
-from jaxrnn.runners.ways import way_to_run
 from jaxrnn.typing import Cell, Inputs, Outputs, Params, State
 
 
@@ -114,5 +114,5 @@ def dynamic_rnn(
         resets=resets,
         key=key,
     )
-    mode, chunk_size = way_to_run(problem, "offload" if swap_memory else memory, chunk_size)
+    mode, chunk_size = mode_and_chunk_size(problem, "offload" if swap_memory else memory, chunk_size)
     return jit_by_value(run, cell, static=("mode", "chunk_size"))(problem, mode=mode, chunk_size=chunk_size)

@@ -19,7 +19,7 @@ from jaxrnn.engine.scanned import scan_chunks
 from jaxrnn.engine.tuning import current
 from jaxrnn.memory.modes import RECOMPUTE, SAVE, Mode
 from jaxrnn.runners.problem import Problem
-from jaxrnn.runners.spread import no_rows, spread, spread_alike
+from jaxrnn.runners.sharding import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
 from jaxrnn.typing import Outputs, State, Tree
 

@@ -11,8 +11,8 @@ import jax
 from jaxrnn import check
 from jaxrnn.memory.host import on_host
 from jaxrnn.memory.plan import Plan, Plans, first_within
+from jaxrnn.runners.plans import plans, shapes
 from jaxrnn.runners.problem import problem_of
-from jaxrnn.runners.ways import plans, shapes
 from jaxrnn.typing import Cell, Inputs, Params
 
 
@@ -26,11 +26,11 @@ def plan_memory(
     input_gradient: bool = False,
     **options: Any,
 ) -> Plan:
-    """The fastest way to train a cell on a sequence within a budget of memory.
+    """The plan with the least work that trains a cell on a sequence within a budget of memory.
 
-    It does not estimate: it has the compiler count, on shapes alone, what a training step needs in one way after the other,
-    and stops at the first that fits. That takes a fraction of a second for each, however long the sequence, allocates
-    nothing, and holds for every cell, loss, version and platform.
+    The compiler counts, on shapes alone, what a training step needs under one plan after the other, until one fits. The order
+    is that of `memory_plans`: by forward passes that are run again. A plan takes a fraction of a second, however long the
+    sequence. Nothing is allocated. The bytes hold for every cell, loss, version and platform.
 
     Args:
       cell, params, inputs: as for `dynamic_rnn`, inputs `[B, T, ...]`; arrays, or `jax.ShapeDtypeStruct`s in their place. If

@@ -17,7 +17,7 @@ from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import call_cell, step_key
 from jaxrnn.memory.host import on_host
 from jaxrnn.memory.modes import MODES, STATES, Mode, named_for_gradients, resolve
-from jaxrnn.runners.proof import proven
+from jaxrnn.runners.offload_check import proven
 from jaxrnn.runners.start import Struct, strong
 from jaxrnn.typing import Cell, MemoryName, Params, Policy
 

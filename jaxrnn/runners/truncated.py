@@ -19,9 +19,9 @@ from jaxrnn.engine.tuning import current
 from jaxrnn.jit import jit_by_value
 from jaxrnn.memory.modes import MODES, Mode, resolve
 from jaxrnn.runners.loop import swap_batch_and_time
+from jaxrnn.runners.offload_check import proven
 from jaxrnn.runners.problem import problem_of
-from jaxrnn.runners.proof import proven
-from jaxrnn.runners.spread import no_rows, spread, spread_alike
+from jaxrnn.runners.sharding import no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct
 from jaxrnn.typing import Cell, Inputs, Params, State
 

@@ -1,4 +1,4 @@
-"""The ways to run a problem, and what the compiler says that each of them needs."""
+"""Plans for a problem: memory modes with chunk sizes, and the bytes that the compiler counts for each."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from jaxrnn.memory.host import on_host, to_device, to_host
 from jaxrnn.memory.modes import OFFLOAD, RECOMPUTE, SAVE, Mode, recursive, resolve
 from jaxrnn.memory.plan import Plan, first_within
 from jaxrnn.runners.loop import run
+from jaxrnn.runners.offload_check import offload_fails, proven
 from jaxrnn.runners.problem import Problem
-from jaxrnn.runners.proof import offload_fails, proven
 from jaxrnn.runners.start import Struct
 from jaxrnn.typing import Cell, Tree
 
 _MOST_LEVELS = 4  # one more would save a few states, beside a chunk's own temporaries
 
 
-def way_to_run(problem: Problem, memory: Any, chunk_size: int | None) -> tuple[Mode, int]:
+def mode_and_chunk_size(problem: Problem, memory: Any, chunk_size: int | None) -> tuple[Mode, int]:
     """The mode and the chunk size that a runner's arguments `memory` and `chunk_size` stand for."""
     if check.is_budget(memory):
         # Nobody can see from here what the loss will read and what will be differentiated, so all of it counts.
@@ -43,13 +43,13 @@ def way_to_run(problem: Problem, memory: Any, chunk_size: int | None) -> tuple[M
 
 
 def plans(problem: Problem, loss: Any, input_gradient: bool, chunk_size: int | None = None) -> Iterator[Plan]:
-    """A plan for every way, the fastest first; each is measured when its turn comes."""
+    """A plan for every mode, the one with the least work first; each is compiled when its turn comes."""
     check.known_sizes(*problem.time_and_batch)
     made_for = description(problem)
-    ways = list(_ways(problem, chunk_size))
+    choices = list(_choices(problem, chunk_size))
     if problem.streamed:
-        ways = [way for way in ways if _in_whole_blocks(problem, *way)] or ways[:1]
-    for mode, size in ways:
+        choices = [choice for choice in choices if _in_whole_blocks(problem, *choice)] or choices[:1]
+    for mode, size in choices:
         device, host = _bytes(problem, mode, size, loss, input_gradient)
         work, reader = _extra_forwards(problem.cell, mode), check.name_of(loss) if callable(loss) else loss
         yield Plan(mode.name, size, mode.levels or 1, device, host, work, reader, made_for)
@@ -76,7 +76,7 @@ def shapes(tree: Tree) -> Any:
     return jax.tree.map(shape, tree)
 
 
-def _ways(problem: Problem, chunk_size: int | None) -> Iterator[tuple[Mode, int]]:
+def _choices(problem: Problem, chunk_size: int | None) -> Iterator[tuple[Mode, int]]:
     """Modes with their chunk sizes, in the order of their work."""
     time = problem.time_and_batch[0]
     deep = [recursive(levels) for levels in range(2, _MOST_LEVELS + 1) if time >= 4 ** (levels + 1)]
