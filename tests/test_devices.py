@@ -8,6 +8,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
+from jaxrnn.engine.tuning import current
 from tests.rows import D, fast_if
 
 CELL = jaxrnn.LSTMCell(5, use_peepholes=True, num_proj=2)
@@ -103,6 +104,16 @@ def test_one_model_a_device():
     mapped = jax.shard_map(on_one, mesh=mesh(AxisType.Auto), in_specs=(P("data"), P(), P("data")), out_specs=P())
     every = jax.vmap(jax.grad(of_one, 1), (0, None, 0))
     close(jax.jit(mapped)(params, INPUTS, lengths), jax.jit(every)(params, INPUTS, lengths).sum(0))
+
+
+def test_a_shard_map_has_whole_arrays():
+    """Over all axes; of a part of the axes the others may still split them."""
+    seen, spec = [], {"in_specs": P("a"), "out_specs": P("a")}
+    note = lambda x: (seen.append(current().sharded), x)[1]
+    both = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
+    for names in ({"a", "b"}, {"a"}):
+        jax.jit(jax.shard_map(note, mesh=both, axis_names=names, **spec))(jnp.arange(8.0))
+    assert (seen, current().sharded) == ([False, True], True)
 
 
 @pytest.mark.slow

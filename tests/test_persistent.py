@@ -253,7 +253,7 @@ needs_mosaic = pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="Mosaic
 @pytest.mark.parametrize(
     ("cell", "back_end", "dtype"),
     [pytest.param(*row, marks=needs_mosaic) if row[1] == "mosaic" else row for row in LOWERED],
-    ids=str,
+    ids=[f"{type(cell).__name__}-{back_end}-{np.dtype(dtype)}" for cell, back_end, dtype in LOWERED],
 )
 def test_it_lowers_for_a_gpu(cell, back_end, dtype):
     params, xs, state = arguments(cell, dtype)

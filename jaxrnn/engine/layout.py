@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
+from jaxrnn.engine.tuning import ROWS_TO_COMPARE
 from jaxrnn.typing import Dim, Shapes, Tree
 
 
@@ -229,8 +230,8 @@ class Chunk:
         return lax.scatter(leaf, where, value, windows, unique_indices=True, mode=mode)
 
 
-def longest_first(lengths: jax.Array, most_compared: int = 1024) -> jax.Array:
-    """The rows in the order of their lengths, `[B]`. A few are compared each with each: a sort takes 0.1 s to compile."""
+def longest_first(lengths: jax.Array, most_compared: int = ROWS_TO_COMPARE) -> jax.Array:
+    """The rows in the order of their lengths, `[B]`."""
     if lengths.shape[0] > most_compared:
         return jnp.argsort(lengths, descending=True).astype(jnp.int32)
     rows = jnp.arange(lengths.shape[0], dtype=jnp.int32)

@@ -21,6 +21,7 @@ from jaxrnn.memory.blocks import chunk_near, levels_of
 from jaxrnn.memory.modes import Mode
 from jaxrnn.typing import Dim
 
+ROWS_TO_COMPARE = 1024  # are ordered by comparing each with each: a sort takes 0.1 s to compile
 ROWS_OF_ANY_BATCH = 16  # what a batch counts as whose size is known when an exported program is called, no sooner
 GPUS = ("gpu", "cuda", "rocm")
 PLATFORMS = ("cpu", "tpu", *GPUS)
@@ -155,13 +156,15 @@ _chosen: contextvars.ContextVar[Tuning | None] = contextvars.ContextVar("jaxrnn_
 def current() -> Tuning:
     """That of the innermost `tuned_for`, or else of the default backend and the devices that there are.
 
-    What is split over devices is not known while tracing. Types of explicit axes say so, be it of one device.
+    What is split over devices is not known while tracing, but for two cases: types of explicit axes say it, be it of one
+    device; and inside a `jax.shard_map` over all axes each device has whole arrays.
     """
-    explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
-    chosen = _chosen.get()
+    kinds, chosen = jax.sharding.get_abstract_mesh().axis_types, _chosen.get()
+    explicit = AxisType.Explicit in kinds
     if chosen is not None:
         return dataclasses.replace(chosen, sharded=chosen.sharded or explicit)
-    return _of(jax.default_backend(), jax.device_count() > 1 or explicit)
+    mapped = len(kinds) > 0 and all(kind == AxisType.Manual for kind in kinds)
+    return _of(jax.default_backend(), explicit or (jax.device_count() > 1 and not mapped))
 
 
 def _of(platform: str, sharded: bool) -> Tuning:
