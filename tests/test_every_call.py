@@ -451,7 +451,14 @@ class Drawing:
         return h, {"h": h, "n": state["n"] + 1, "on": ~state["on"], "key": keys[:, 1]}
 
 
-@pytest.mark.parametrize("cell", [MultiRNNCell([Drawing(), GRUCell(2)]), ResidualWrapper(Drawing())])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(Drawing(), marks=pytest.mark.slow),
+        MultiRNNCell([Drawing(), GRUCell(2)]),
+        ResidualWrapper(Drawing()),
+    ],
+)
 def test_a_returned_state_of_any_kind_is_taken_again(cell):
     params = cell.init(KEY, D, jnp.float32)
     data = lambda tree: jax.tree.map(
