@@ -66,8 +66,7 @@ def fused_throughout(cell: Cell) -> bool:
 def plain_chunk(cell: Cell, params: Params, xs: Inputs, state: State, steps: Steps) -> tuple[Outputs, State]:
     """The chunk of a function: a scan whose states are named, so that the memory modes apply to it as well.
 
-    Where states go to the host, it is the first one of every chunk: step by step, many small transfers would wait in the
-    loop.
+    To the host goes only the first state of every chunk: a transfer at every step would make the loop wait.
     """
     state = named_for_gradients(state, STATES) if steps.keep == "states" else state
 
@@ -83,9 +82,9 @@ def plain_chunk(cell: Cell, params: Params, xs: Inputs, state: State, steps: Ste
 
 
 def step_by_step(cell: Cell, *args: Any) -> tuple[Outputs, State]:
-    """The chunk whose derivatives are all those but the gradient: it keeps nothing, and has no use for large products.
+    """The chunk for forward mode and second derivatives. It keeps nothing.
 
-    Where it is differentiated again, in reverse, a step is run once more from its state.
+    In reverse mode it runs a step once more from its state.
     """
     return plain_chunk(jax.checkpoint(cell, prevent_cse=False), *args)
 

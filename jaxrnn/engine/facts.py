@@ -26,7 +26,7 @@ class StepFacts:
       fit: whether the four functions can be run apart: there are inputs and a state, all that is carried has rows and a
         derivative, and nothing is read but the arguments. Else each step is run as a whole.
       tuning: what is fastest where it runs.
-      have_rows: whether all that a step makes has the batch's rows in every leaf.
+      have_rows: whether every leaf that a step makes has the batch's rows as its first axis.
       rows: B.
       state: the state, as shapes.
       project, recur, gates, combine: the traces of the four functions.

@@ -2,9 +2,9 @@
 
 One truth for static and dynamic runners, for values and for tangents: `enter` and `leave` are linear in the states they get.
 
-A padded step's result is not looked at, but the cell is called all the same, and its derivative is multiplied by zero. Where
-the cell divides by what it gets, say, 0 * inf would become NaN in the gradient of every weight. So a padded step is called
-with what its row's first step is called with (`FirstStep`): what is finite at all valid steps is finite there too.
+The cell is called at a padded step too. Its result is dropped, and its derivative is multiplied by zero. If the cell divides by
+its inputs, 0 * inf would put NaN into the gradient of every weight. So a padded step is called with the inputs and the state
+of its row's first step (`FirstStep`): a cell that is finite at all valid steps is finite there.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     gates -> states     run `combine` again: elementwise work alone, in a loop of its own
     states -> gates     run `recur` and `gates` again: one product for all the steps, no loop
 
-A CPU keeps the gates, for it has no product to spare. A GPU keeps the states: every kernel of a loop has to be started.
+A CPU keeps the gates, since the product would cost it most. A GPU keeps the states: they take fewer kernels a step, and each
+kernel of a loop takes time to start.
 
-What an array of the outputs has already (the gate of a simple cell, the hidden state of most others) is read there, and not
-kept again.
+Some residuals are outputs too: the gate of a simple cell, the hidden state of most others. They are read from the outputs.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from jaxrnn.typing import Dim, FourFunctions, Outputs, Params, State, Tree
 class Residuals:
     """What there is to keep of a cell's step, found by tracing the step once.
 
-    `jax.linearize` gives the gates and their derivative as a pytree of arrays. Of these every distinct one is kept once. Those
-    that are weights or the state itself are not kept again, and those that come from the weights alone (a slice of them, say)
-    are made again: K copies of weights would be large.
+    `jax.linearize` gives the gates and their derivative as a pytree of arrays. Each distinct array is kept once. Weights and
+    the state are read where they are. An array that depends on weights alone, such as a slice of them, is computed again: K
+    copies of it would be large.
 
     Attributes:
       keeps: "gates" or "states".
@@ -163,7 +163,7 @@ class Residuals:
 class Gates:
     """The gates and their derivative at K steps.
 
-    A loop reads them where they lie, a step at a time: to cut K steps out of a long array first would copy them.
+    A loop reads one step at a time from the long arrays. A slice of K steps would be a copy.
 
     Attributes:
       residuals: how they are made.

@@ -63,7 +63,8 @@ class Tuning:
     def keeps(self) -> str:
         """What a chunk keeps for its backward pass if the mode does not say it.
 
-        A CPU has no product to spare. A GPU waits for the start of every step's kernels: a loop fewer takes a third.
+        On a CPU the product that makes gates of states costs most. On a GPU the kernels of a loop take time to start, and a
+        backward pass from states has one loop less: a third less time.
         """
         return "gates" if self.platform == "cpu" else "states"
 
@@ -71,8 +72,8 @@ class Tuning:
     def merges_rows(self) -> bool:
         """Whether K steps of B rows are run as K B rows.
 
-        A product over two axes of rows, transposed, is one whose factors XLA copies first: a sixth of a training step on a CPU.
-        But rows that are split over devices cannot become one axis with the steps.
+        The transpose of a product over two axes of rows makes XLA copy its factors: a sixth of a training step on a CPU. Rows
+        that are split over devices cannot become one axis with the steps.
         """
         return not self.sharded
 
@@ -91,9 +92,9 @@ class Tuning:
     def halves(self, rows: Dim, gates: int, state: int, weights: int) -> bool:
         """Whether a batch is run as two halves side by side: 5 to 20 % less of a training step on two cores.
 
-        That is so for cells whose gates are more work than their state, where XLA shares out the half's product, as it does
-        with weights of some size; where the weights, which are read twice, are in the cache; and where a step's gates are not
-        so many that XLA shares out their work too. `gates` and `state` are numbers of elements in a step.
+        This holds under three conditions: the gates are more work than the state; the weights are large enough for XLA to
+        share a half's product among the cores, and small enough for the cache, since they are read twice; and the gates are so
+        few that XLA does not share their work. `gates` and `state` are numbers of elements in a step.
         """
         if not self.on_one_cpu or is_symbolic_dim(rows) or rows < self.rows_of_halves or rows % 2:
             return False
