@@ -92,7 +92,7 @@ def gradient(name):
 
 
 # One runner of each kind; the other modes and the bidirectional ones are made of these.
-KINDS = ("dynamic, save", "a function, save", "static", "raw")
+KINDS = ("dynamic, save", "a function, save", "static", "truncated", "raw")
 NAMES = fast_if(lambda name: name in KINDS, RUNNERS)
 
 

@@ -510,6 +510,21 @@ def test_inputs_without_features(row):
         close(jax.grad(loss)(params), jax.grad(want)(params))
 
 
+@dataclasses.dataclass
+class Scaled:
+    """An activation without a hash."""
+
+    factor: float
+
+    def __call__(self, a):
+        return jnp.tanh(a) * self.factor
+
+
+def test_weights_of_a_cell_without_a_hash():
+    want = GRUCell(3).init(KEY, D)
+    close(GRUCell(3, activation=Scaled(2.0)).init(KEY, D), want)
+
+
 def test_recurrent_weights_are_orthogonal_in_every_spelling(x64):
     for dtype in ("float64", float, np.float64, jnp.float64):
         u = jaxrnn.BasicRNNCell(5).init(KEY, D, dtype)["recurrent_kernel"]

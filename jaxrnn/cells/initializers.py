@@ -11,23 +11,27 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxrnn import check
+from jaxrnn.jit import jit_by_value
 
 _glorot = jax.nn.initializers.glorot_uniform()
 _orthogonal = jax.nn.initializers.orthogonal()
 
 
 def one_program(init: Callable) -> Callable:
-    """`init(cell, key, input_size, dtype)` of a frozen cell, compiled as one program.
+    """`init(cell, key, input_size, dtype)` compiled as one program.
 
     Outside a `jax.jit` each of its operations would be a program of its own, and compiling these takes half a second.
     """
-    program = jax.jit(init, static_argnums=(0, 2, 3), inline=True)
+
+    def run(key, *, cell, input_size, dtype):
+        return init(cell, key, input_size, dtype)
 
     @functools.wraps(init)
     def checked(self: Any, key: jax.Array, input_size: int, dtype: DTypeLike = jnp.float32) -> dict[str, jax.Array]:
         check.prng_key(key)
         check.size_of_inputs(input_size)
-        return program(self, key, int(input_size), jax.dtypes.canonicalize_dtype(dtype))
+        program = jit_by_value(run, self, static=("cell", "input_size", "dtype"))
+        return program(key, cell=self, input_size=int(input_size), dtype=jax.dtypes.canonicalize_dtype(dtype))
 
     return checked
 

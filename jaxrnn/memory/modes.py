@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from jaxrnn import check
-from jaxrnn.typing import Tree
+from jaxrnn.typing import MemoryName, Tree
 
 GATES = "jaxrnn_gates"  # the activated gates of a cell in four functions, [K, B, ...]
 STATES = "jaxrnn_states"  # the state that each step starts from
 OUTPUTS = "jaxrnn_outputs"  # what one layer of a stack hands to the next
 
-MODES = ("save", "recompute", "recursive", "offload")
+MODES = get_args(MemoryName)
 
 
 @dataclasses.dataclass(frozen=True)
