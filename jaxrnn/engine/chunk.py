@@ -126,7 +126,7 @@ def _forward(chunk: _Chunk, args: tuple, keeps: bool) -> tuple[tuple[Outputs, St
         chunk.traced[:] = [Residuals.of(cell, chunk.keeps, params, z, state)]
         return chunk.traced[0].step(params, z, state)
 
-    outputs, state, kept = forward(step, chunk.facts.projected(cell, params, xs), state, steps)
+    outputs, state, kept = forward(step, chunk.facts.projected(cell, params, xs), state, steps, chunk.facts.tuning)
     return (outputs, state), named(kept, GATES if chunk.keeps == "gates" else STATES)
 
 

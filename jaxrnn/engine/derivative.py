@@ -30,16 +30,18 @@ from jaxrnn.engine.masking import Steps, enter, leave
 from jaxrnn.engine.residuals import Gates
 from jaxrnn.engine.rewrites import Rewritten
 from jaxrnn.engine.step import finish
+from jaxrnn.engine.tuning import Tuning
 from jaxrnn.typing import Dim, Inputs, Outputs, Params, Shapes, State, Tree
 
 
 def forward(
-    step: Callable, z: Tree, state: State, steps: Steps, kept: Tree = None, store: Callable | None = None
+    step: Callable, z: Tree, state: State, steps: Steps, tuning: Tuning, kept: Tree = None, store: Callable | None = None
 ) -> tuple[Outputs, State, Tree]:
     """Runs K steps from their projected inputs `z`, leaves `[K, B, ...]`.
 
     Args:
       step: `(z, state) -> (output, new_state, what is kept)`.
+      tuning: where the loop runs.
       kept, store: where to keep it, and `(kept, what is kept, k) -> kept`; None stacks it, `[K, B, ...]`.
 
     Returns:
@@ -55,7 +57,7 @@ def forward(
         return (leave(now, state, new), kept), (output, more)
 
     items = jnp.arange(steps.count, dtype=jnp.int32) if store else None, z, steps.varying
-    (state, kept), (outputs, more) = lax.scan(one_step, (state, kept), items, length=steps.length)
+    (state, kept), (outputs, more) = lax.scan(one_step, (state, kept), items, **_loop(steps, tuning))
     return outputs, state, kept if store else more
 
 
@@ -102,7 +104,7 @@ class Derivative:
         of_one_step = lambda *live: jax.tree.map(lambda leaf: jnp.sum(leaf, 0), from_outside(*live))
         step_back = functools.partial(self.step_back, jax.eval_shape(of_one_step, *live))
         items = (self.items, ct_outputs)
-        carry, ct_added = scan(step_back, (ct_state, ct_start), items, length=self.steps.length, reverse=True)
+        carry, ct_added = scan(step_back, (ct_state, ct_start), items, reverse=True, **_loop(self.steps, self.facts.tuning))
         return *carry, *jax.linear_transpose(from_outside, *live)(ct_added)
 
     @property
@@ -143,6 +145,11 @@ class Derivative:
         uses = {"recur": (facts.recur, recur), "gates": (facts.gates, gates), "combine": (facts.combine, combine)}
         tangent = lambda trace, use: tangent_of(use, (self.params,), (dparams,)) if any(trace.reads_fixed) else None
         return dz, {name: tangent(*use) for name, use in uses.items()}
+
+
+def _loop(steps: Steps, tuning: Tuning) -> dict[str, int | None]:
+    """What a `lax.scan` over the steps is told: how many there are, and how many of them its body has."""
+    return {"length": steps.length, "unroll": 1 if steps.length is None else tuning.unroll}
 
 
 def put(tree: Tree, values: Tree, i: Dim) -> Tree:

@@ -162,7 +162,8 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State]
             xs, steps = reads.chunk(chunk, differentiated=keeps)
             starts = put(starts, state, chunk.place_of_chunk) if keeps else starts
             z = run.facts.projected(run.tuned, params, xs)
-            ys, state, kept = forward(step, z, state, steps, kept, lambda kept, more, k: store(kept, more, chunk.place + k))
+            store_at = lambda kept, more, k: store(kept, more, chunk.place + k)
+            ys, state, kept = forward(step, z, state, steps, run.facts.tuning, kept, store_at)
             return chunk.write(outputs, zero_padding(steps.valid, ys)), state, starts, kept
 
         outputs, state, starts, kept = chunks(one_chunk, (outputs, run.tuned.begin(tile.take(ends)), starts, kept))
@@ -212,7 +213,7 @@ def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[
             if run.mode == SAVE:
                 kept, place, outputs = tape.steps, chunk.place, tape.padded_outputs(chunk, steps)
             else:
-                outputs, _, kept = forward(functools.partial(run.residuals.step, params), z, start, steps)
+                outputs, _, kept = forward(functools.partial(run.residuals.step, params), z, start, steps, run.facts.tuning)
                 place = 0
             states, gates = run.residuals.read(params, z, start, steps, kept, place, outputs)
             derivative = Derivative(cell, params, xs, z, states, gates, steps, recur, run.facts)

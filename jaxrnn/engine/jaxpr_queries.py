@@ -97,7 +97,7 @@ def place(variables: list, variable: Any) -> int | None:
     return next((i for i, v in enumerate(variables) if v is variable), None)
 
 
-def scan(body: Callable, carry: Tree, items: Tree, length: int | None = None, reverse: bool = False) -> tuple[Tree, Tree]:
+def scan(body: Callable, carry: Tree, items: Tree, **options: Any) -> tuple[Tree, Tree]:
     """`lax.scan`, which stacks results that are one array once."""
     seen = []
 
@@ -113,7 +113,7 @@ def scan(body: Callable, carry: Tree, items: Tree, length: int | None = None, re
         stacked = [results[count + sources.index(i)] for i in range(len(distinct))]
         return jax.tree.unflatten(jax.tree.structure(carry), results[:count]), stacked
 
-    carry, stacked = lax.scan(traced_body, carry, items, length=length, reverse=reverse)
+    carry, stacked = lax.scan(traced_body, carry, items, **options)
     structure, sources = seen[-1]
     leaves = [*jax.tree.leaves(carry), *(stacked[i] for i in sources)]
     return structure.unflatten(leaves)

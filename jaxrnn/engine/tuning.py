@@ -69,6 +69,15 @@ class Tuning:
         return "gates" if self.platform == "cpu" else "states"
 
     @property
+    def unroll(self) -> int:
+        """How many steps the body of the loop over time has.
+
+        A GPU waits for the kernels of small steps to start. Of a few steps XLA makes one graph of kernels (a command buffer),
+        and it needs no kernel for the copies and the counter between them.
+        """
+        return 4 if self.platform == "gpu" else 1
+
+    @property
     def merges_rows(self) -> bool:
         """Whether K steps of B rows are run as K B rows.
 
@@ -131,8 +140,8 @@ class Tuning:
         About 512 rows give a matrix product that runs near the machine's full rate (on CPU; more steps gain nothing), and a
         chunk of at most 128 steps keeps its own temporaries small beside a long sequence. What is saved anyway and has no more
         than four times the rows is one chunk: a loop of a few costs some 5 % of so short a run. With several levels a chunk is
-        no longer than a block, or its temporaries would be most of the memory. On a GPU a chunk has some 30 kernels of its own,
-        so that with fewer than 32 steps these would be most of what it waits for.
+        no longer than a block, or its temporaries would be most of the memory. On a GPU a chunk has some 30 kernels of its own
+        and a step has 5 to 8, so that a chunk has 32 steps at least, and more where these are small.
 
         A program exported for any T (`jax.export`) has chunks of one step: no other size divides every T, and one chunk of T
         steps would project all inputs at once, which takes more memory and no less time.
@@ -141,7 +150,7 @@ class Tuning:
             return 1
         batch = ROWS_OF_ANY_BATCH if is_symbolic_dim(batch) else batch
         rows = 2048 if mode.name == "save" and time * batch <= 2048 else 512
-        fewest = 4 if self.platform == "cpu" else 32
+        rows, fewest = (rows, 4) if self.platform == "cpu" else (max(rows, 4096 if mode.name == "save" else 0), 32)
         if in_tiles and self.on_one_cpu and batch >= 2 * self.tile_rows:
             rows, batch = 160, self.tile_rows
         aim = min(max(math.ceil(rows / max(batch, 1)), fewest), 128)
