@@ -12,8 +12,8 @@ _WHOLE_LOOP = {"xla_gpu_enable_command_buffer": _GRAPHS + ",WHILE", "xla_gpu_gra
 
 COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
     "jaxrnn save, command buffers": _WHOLE_LOOP,
-    "jaxrnn save, double buffering": _DOUBLE,
-    "jaxrnn save, compiler_options": _WHOLE_LOOP | _DOUBLE,  # jaxrnn's own, which not all environments have
+    "jaxrnn save, compiler_options": _DOUBLE,  # jaxrnn's own, which not all environments have
+    "jaxrnn save, command buffers doubled": _WHOLE_LOOP | _DOUBLE,
     "jaxrnn save, no command buffers": {"xla_gpu_enable_command_buffer": ""},
     "jaxrnn save, graphs of any size": {"xla_gpu_graph_min_graph_size": 1},
     "jaxrnn save, unrolled by XLA": {"xla_gpu_enable_while_loop_unrolling": "WHILE_LOOP_UNROLLING_AUTO_UNROLL"},

@@ -16,13 +16,14 @@ from jax import lax
 import jaxrnn
 from jaxrnn.engine.chunk import chunk_body, fused_chunk
 from jaxrnn.engine.masking import FirstStep, Steps, at_first, first_step, valid_steps
-from jaxrnn.experimental.kernels.straight import bind, straighten, whole
-from jaxrnn.experimental.persistent import fits, persistent_chunk
+from jaxrnn.engine.tuning import current, using
+from jaxrnn.experimental.kernels.straight import straighten, whole
+from jaxrnn.experimental.persistent import fits, persistent_chunk, persistent_kernels
 from jaxrnn.memory.modes import RECOMPUTE, SAVE
 from tests import oracle
 from tests.rows import LENGTHS, ROWS, B, D, T, loss, loss_weights, plain, problem
 
-pytestmark = pytest.mark.slow  # nothing chooses it, and no GPU has run it yet
+pytestmark = pytest.mark.slow  # nothing chooses it by itself
 
 NAMES = ["basic", "lstm_full", "lstm_softsign", "gru", "gru_reset_before", "stack"]
 CHOSEN = [row for row in ROWS if row.name in NAMES]
@@ -162,6 +163,23 @@ def test_memory_modes_choose_what_is_kept():
     assert keeps_states(SAVE) and not keeps_states(RECOMPUTE)
 
 
+@pytest.mark.parametrize("memory", ["save", "recompute", "recursive"])
+def test_runs_of_a_stack(memory, x64):
+    """Through a runner, with a rest of a chunk."""
+    cell = jaxrnn.MultiRNNCell([jaxrnn.LSTMCell(3), jaxrnn.ResidualWrapper(jaxrnn.GRUCell(3))])
+    params, inputs = cell.init(jax.random.key(0), D, jnp.float64), jax.random.normal(jax.random.key(1), (B, T, D))
+    options = {"sequence_length": jnp.asarray(LENGTHS), "resets": jnp.asarray(RESETS), "chunk_size": 2, "memory": memory}
+
+    def value(params, inputs):
+        outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, **options)
+        return (outputs**2).sum() + sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves(state))
+
+    want = jax.grad(value, (0, 1))(params, inputs)
+    with using(dataclasses.replace(current(), of_four=KERNEL)):
+        assert "pallas_call" in str(jax.make_jaxpr(jax.grad(value))(params, inputs))
+        close(jax.grad(value, (0, 1))(params, inputs), want, 1e-12)
+
+
 def test_a_step_is_straight():
     """Blocks are neither cut nor glued, and what the weights alone decide is left outside."""
 
@@ -173,9 +191,9 @@ def test_a_step_is_straight():
     u, v, x = jnp.ones((3, 6)), jnp.full((6, 6), 0.1), jnp.arange(6.0).reshape(2, 3)
     line = straighten(step, x)
     assert sorted(w.shape for w in line.weights) == [(2, 6), (3, 2), (3, 4), (4, 6)]
-    names = {eqn.primitive.name for eqn in jax.make_jaxpr(functools.partial(line.run, bind))(line.weights, [x]).jaxpr.eqns}
+    names = {eqn.primitive.name for eqn in jax.make_jaxpr(line.run)(line.weights, [x]).jaxpr.eqns}
     assert names <= {"dot_general", "add", "tanh", "split"}
-    got = [whole(result) for result in line.run(bind, line.weights, [x])]
+    got = [whole(result) for result in line.run(line.weights, [x])]
     close(got, list(step(x)), 1e-6)
 
 
@@ -198,9 +216,9 @@ def arguments(cell, dtype=jnp.float32, batch=100):
     return params, jax.ShapeDtypeStruct((T, batch, D), dtype), state
 
 
-def value(cell, back_end, params, xs, state, mask):
+def value(cell, params, xs, state, mask):
     steps = Steps(mask).starting(~mask, FirstStep(None, jax.tree.map(jnp.sin, state)))
-    outputs, end = persistent_chunk(cell, params, xs, state, steps, back_end=back_end)
+    outputs, end = persistent_chunk(cell, params, xs, state, steps, interpret=False)
     return outputs.astype(jnp.float32).sum() + sum((leaf.astype(jnp.float32) ** 2).sum() for leaf in jax.tree.leaves(end))
 
 
@@ -233,51 +251,43 @@ class OwnCell(jaxrnn.RNNCell):
 
 
 LOWERED = [
-    (OwnCell(), "triton", jnp.float32),
-    (OwnCell(), "mosaic", jnp.bfloat16),
-    (jaxrnn.BasicRNNCell(64), "triton", jnp.float32),
-    (jaxrnn.LSTMCell(64), "triton", jnp.float32),
-    (PEEPHOLES, "triton", jnp.bfloat16),
-    (jaxrnn.GRUCell(64), "triton", jnp.bfloat16),
-    (GRU_BEFORE, "triton", jnp.float32),
-    (jaxrnn.BasicRNNCell(64, activation=jax.nn.soft_sign), "mosaic", jnp.bfloat16),
-    (jaxrnn.LSTMCell(128), "mosaic", jnp.bfloat16),
-    (PEEPHOLES, "mosaic", jnp.bfloat16),
-    (jaxrnn.GRUCell(128), "mosaic", jnp.bfloat16),
-    (GRU_BEFORE, "mosaic", jnp.bfloat16),
+    (OwnCell(), jnp.float32),
+    (jaxrnn.BasicRNNCell(64), jnp.float32),
+    (jaxrnn.LSTMCell(64), jnp.float32),
+    (PEEPHOLES, jnp.bfloat16),
+    (jaxrnn.GRUCell(64), jnp.bfloat16),
+    (GRU_BEFORE, jnp.float32),
 ]
-needs_mosaic = pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="Mosaic GPU as of jax 0.12")
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(
-    ("cell", "back_end", "dtype"),
-    [pytest.param(*row, marks=needs_mosaic) if row[1] == "mosaic" else row for row in LOWERED],
-    ids=[f"{type(cell).__name__}-{back_end}-{np.dtype(dtype)}" for cell, back_end, dtype in LOWERED],
+    ("cell", "dtype"), LOWERED, ids=[f"{type(cell).__name__}-{np.dtype(dtype)}" for cell, dtype in LOWERED]
 )
-def test_it_lowers_for_a_gpu(cell, back_end, dtype):
+def test_it_lowers_for_a_gpu(cell, dtype):
     params, xs, state = arguments(cell, dtype)
-    assert fits(cell, params, xs, state, back_end=back_end)
-    grad = jax.grad(functools.partial(value, cell, back_end), (0, 1, 2))
+    assert fits(cell, params, xs, state)
+    grad = jax.grad(functools.partial(value, cell), (0, 1, 2))
     with hopper():
         traced = jax.jit(grad).trace(params, xs, state, jax.ShapeDtypeStruct(xs.shape[:2], bool))
         lowered = traced.lower(lowering_platforms=("cuda",)).as_text()
-    assert len(re.findall(rf"custom_call @\S*{back_end}\w*\(", lowered)) == 2
+    assert len(re.findall(r"custom_call @\S*triton\w*\(", lowered)) == 2
 
 
-@needs_mosaic
-@pytest.mark.parametrize("cell", [jaxrnn.LSTMCell(32), GRU_BEFORE], ids=str)
-def test_mosaic_interpreted(cell):
-    """Two tiles, the second of them filled up; all but the matrix instruction."""
-    rng = np.random.default_rng(0)
-    draw = lambda leaf: jnp.asarray(rng.uniform(-0.5, 0.5, leaf.shape), leaf.dtype)
-    params, xs, state = jax.tree.map(draw, arguments(cell, jnp.bfloat16))
-    mask = jnp.asarray(rng.random(xs.shape[:2]) < 0.7)
-    grads = [
-        jax.grad(functools.partial(value, cell, end), (0, 1, 2))(params, xs, state, mask)
-        for end in ("interpret_mosaic", "interpret")
-    ]
-    close(*jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads), 1e-2)
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
+def test_where_it_is_chosen():
+    """On a GPU, not on a CPU, nor for a cell that does not fit or rows that are split over devices."""
+
+    def kernels(size, platform, **options):
+        cell = jaxrnn.GRUCell(size)
+        params, xs, _ = arguments(cell)
+        value = lambda params, xs: jaxrnn.dynamic_rnn(cell, params, xs, time_major=True)[0].sum()
+        with jaxrnn.tuned_for(platform, **options), persistent_kernels(), hopper():
+            lowered = jax.jit(jax.grad(value)).trace(params, xs).lower(lowering_platforms=("cuda",))
+        return len(re.findall(r"custom_call @\S*triton\w*\(", lowered.as_text()))
+
+    assert kernels(64, "cuda") == 2
+    assert kernels(64, "cpu") == kernels(100, "cuda") == kernels(64, "cuda", sharded=True) == 0
 
 
 @pytest.mark.parametrize(
@@ -291,7 +301,7 @@ def test_mosaic_interpreted(cell):
     ids=str,
 )
 def test_what_does_not_fit(cell, why):
-    assert not fits(cell, *arguments(cell), back_end="triton")
+    assert not fits(cell, *arguments(cell))
 
 
 def test_bad_input():
@@ -301,8 +311,6 @@ def test_bad_input():
         persistent_chunk(jaxrnn.ResidualWrapper(cell), params, xs, state, Steps())
     with pytest.raises(TypeError, match="expected a cell in four functions"):
         persistent_chunk(lambda params, x, state: (x, state), params, xs, state, Steps())
-    with pytest.raises(ValueError, match="expected back_end to be one of 'triton'"):
-        persistent_chunk(cell, params, xs, state, Steps(), back_end="cuda")
     with pytest.raises(ValueError, match="expected state to have 4 rows"):
         persistent_chunk(cell, params, xs, jnp.float32(0), Steps())
 

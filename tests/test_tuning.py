@@ -13,7 +13,7 @@ from jaxrnn.engine.rewrites import Halves, Rewritten, RowByRow, recur_tangent
 from jaxrnn.engine.step import update
 from jaxrnn.engine.tuning import Tuning, current, using
 
-NEW_CPU = Tuning("cpu", sharded=False, old_loops=False, has_mosaic=True)
+NEW_CPU = Tuning("cpu", sharded=False, old_loops=False)
 
 
 def facts(cell, batch, tuning=NEW_CPU):
@@ -109,7 +109,7 @@ def program(platform=None, **options):
 
 def test_the_program_of_another_platform():
     """On a machine without a GPU: what one with a GPU lowers."""
-    with using(Tuning("gpu", sharded=False, old_loops=current().old_loops, has_mosaic=current().has_mosaic)):
+    with using(Tuning("gpu", sharded=False, old_loops=current().old_loops)):
         want = program()
     assert program("cuda") == program("gpu") == want
     with using(dataclasses.replace(current(), sharded=False)):

@@ -6,7 +6,6 @@ see them.
 
 from jaxrnn.check.basics import arrays, batch_of, describe, name_of, prng_key, shaped
 from jaxrnn.check.cells import (
-    back_end,
     cell_sequence,
     droppable,
     features,

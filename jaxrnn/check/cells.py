@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -182,13 +181,6 @@ def four_functions(cell: Any, is_fused: bool, where: str) -> None:
             f"{where}: expected a cell in four functions (a jaxrnn.RNNCell with no chunk of its own), got {name_of(cell)}. Run "
             "a stack or a wrapper by its own chunk, with Steps(of_four=...), and a function by plain_chunk."
         )
-
-
-def back_end(name: str, known: Iterable[str], before_mosaic: bool) -> None:
-    if name not in known:
-        raise ValueError(f"expected back_end to be one of {', '.join(map(repr, known))}, got {name!r}.")
-    if "mosaic" in name and before_mosaic:
-        raise ValueError(f"back_end={name!r}: expected jax 0.12 or later, got {jax.__version__}. Use 'triton'.")
 
 
 def same_shapes(cell: Any, inputs: Any, outputs: Any) -> None:

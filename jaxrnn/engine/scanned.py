@@ -63,9 +63,11 @@ def _nested_scan(body, state, xs, sizes, policy, reverse, outermost=lambda f: f)
         return _nested_scan(body, state, xs, inner, policy, reverse)
 
     f, policy = (body, policy) if len(inner) == 1 else (block, KEEP_NOTHING)
-    # Inside a scan nothing can be merged with the forward pass, so the barriers against it would only cost time.
-    f = jax.checkpoint(outermost(f), policy=policy, prevent_cse=False)
     count, size = _length(xs) // math.prod(inner), math.prod(inner)
+    # Inside a scan nothing can be merged with the forward pass, so the barriers against it would only cost time.
+    f = jax.checkpoint(outermost(f), policy=policy, prevent_cse=count == 1)
+    if count == 1:  # XLA removes such a loop, and then fails to reshape what is in the host's memory (jax 0.11.2)
+        return f(state, xs)
     blocks = jax.tree.map(lambda a: a.reshape(count, size, *a.shape[1:]), xs)
     state, ys = lax.scan(f, state, blocks, reverse=reverse)
     return state, jax.tree.map(lambda a: a.reshape(count * size, *a.shape[2:]), ys)

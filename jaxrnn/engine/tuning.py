@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 from jax.export import is_symbolic_dim
@@ -37,7 +37,7 @@ class Tuning:
       platform: "cpu", "gpu" or "tpu".
       sharded: whether rows may be split over devices.
       old_loops: whether XLA is that of jax before 0.11.
-      has_mosaic: whether JAX has the Mosaic GPU that we write, from 0.12 on.
+      of_four: what runs a chunk of a cell in four functions (`jaxrnn.experimental`); None is the engine.
       tile_rows, weights_of_small_tiles: see `tile`.
       rows_of_halves, weights_of_halves: see `halves`.
       little_work: multiplications of a recurrent product that XLA had better do as products of vectors.
@@ -47,7 +47,7 @@ class Tuning:
     platform: str
     sharded: bool
     old_loops: bool
-    has_mosaic: bool
+    of_four: Callable | None = None
     tile_rows: int = 8
     weights_of_small_tiles: int = 100_000
     rows_of_halves: int = 16
@@ -72,8 +72,10 @@ class Tuning:
     def unroll(self) -> int:
         """How many steps the body of the loop over time has.
 
-        A GPU waits for the kernels of small steps to start. Of a few steps XLA makes one graph of kernels (a command buffer),
-        and it needs no kernel for the copies and the counter between them.
+        A GPU waits for the kernels of small steps to start. A loop of one step has kernels for its counter and for results of
+        each step; in one of four steps these are shared. With that, and 64 steps a chunk, an LSTM's training step takes 0.70
+        of the time on an H100 (B = 16, H = 768), a GRU's 0.65, a plain cell's 0.5. Eight steps gain 4 to 11 % more, and double
+        what is compiled.
         """
         return 4 if self.platform == "gpu" else 1
 
@@ -140,8 +142,8 @@ class Tuning:
         About 512 rows give a matrix product that runs near the machine's full rate (on CPU; more steps gain nothing), and a
         chunk of at most 128 steps keeps its own temporaries small beside a long sequence. What is saved anyway and has no more
         than four times the rows is one chunk: a loop of a few costs some 5 % of so short a run. With several levels a chunk is
-        no longer than a block, or its temporaries would be most of the memory. On a GPU a chunk has some 30 kernels of its own
-        and a step has 5 to 8, so that a chunk has 32 steps at least, and more where these are small.
+        no longer than a block, or its temporaries would be most of the memory. On a GPU a chunk has some 30 kernels of its own,
+        as many as 4 steps: it has 32 steps, and 64 where these are small (0.92 of the time, on an H100; 128 gain no more).
 
         A program exported for any T (`jax.export`) has chunks of one step: no other size divides every T, and one chunk of T
         steps would project all inputs at once, which takes more memory and no less time.
@@ -150,10 +152,13 @@ class Tuning:
             return 1
         batch = ROWS_OF_ANY_BATCH if is_symbolic_dim(batch) else batch
         rows = 2048 if mode.name == "save" and time * batch <= 2048 else 512
-        rows, fewest = (rows, 4) if self.platform == "cpu" else (max(rows, 4096 if mode.name == "save" else 0), 32)
+        fewest, most = (4, 128) if self.platform == "cpu" else (32, 64)
+        if self.platform == "gpu" and mode.name == "save":
+            rows = 4096
+        most = 256 if self.of_four else most  # a chunk of one kernel has the kernels around it alone
         if in_tiles and self.on_one_cpu and batch >= 2 * self.tile_rows:
             rows, batch = 160, self.tile_rows
-        aim = min(max(math.ceil(rows / max(batch, 1)), fewest), 128)
+        aim = min(max(math.ceil(rows / max(batch, 1)), fewest), most)
         if mode.levels != 1:
             levels = mode.levels or max(1, levels_of(time) - 1)
             aim = min(aim, math.ceil(time ** (1 / (levels + 1)) - 1e-9))
@@ -179,8 +184,7 @@ def current() -> Tuning:
 
 def _of(platform: str, sharded: bool) -> Tuning:
     name = "gpu" if platform in GPUS else platform
-    version = jax.__version_info__
-    return Tuning(name, sharded, old_loops=version < (0, 11), has_mosaic=version >= (0, 12))
+    return Tuning(name, sharded, old_loops=jax.__version_info__ < (0, 11))
 
 
 @contextlib.contextmanager

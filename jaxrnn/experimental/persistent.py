@@ -1,5 +1,8 @@
 """A chunk of a cell in four functions as one kernel forward and one backward. Experimental: nothing chooses it by itself.
 
+    with jaxrnn.experimental.persistent_kernels():
+        outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs)
+
 A GPU runs a scan as several kernels a step, each of which loads the recurrent weights anew. Here the K steps are one kernel
 (`jaxrnn.experimental.kernels`), which reads them once. What is sequential is traced into it from the cell itself, whatever cell
 that is; all else is a large product over the whole chunk, in front of it or behind:
@@ -12,26 +15,26 @@ that is; all else is a large product over the whole chunk, in front of it or beh
 
 where ^ is a cotangent and r = recur(s); `jaxrnn.engine.derivative` has the equations.
 
-`Steps(of_four=persistent_chunk)` makes it the chunk of every such cell in a run, in stacks and wrappers too. It has first
-derivatives in reverse mode alone (`jax.custom_vjp`).
+It has first derivatives in reverse mode alone (`jax.custom_vjp`). Pallas compiles the kernel by way of Triton, which JAX calls
+deprecated since 0.11. What a cell may do with arrays inside a kernel: `jaxrnn.experimental.kernels.straight`.
 
-There are two back ends (`jaxrnn.experimental.kernels`): Triton takes most cells and dtypes, but is deprecated in JAX; Mosaic
-GPU is what JAX goes on with, and takes 16-bit floats.
+Measured on an H100 (jax 0.11.2), a training step of 1024 steps of time, beside the engine's own loop:
 
-Verified, on a CPU: values and gradients, the kernels interpreted, Mosaic's but for its matrix instruction; that JAX lowers both
-passes of all built-in cells for an H100, by Triton in float32 and bfloat16, by Mosaic in bfloat16; and that XLA and NVIDIA's
-assembler compile these (LSTM and GRU, B = 64), spilling at most 4 bytes of registers at H = 64, and at H = 128 up to 652
-(Mosaic, LSTM; Triton 164). Not verified, for want of a GPU: that they run; that Triton holds the weights on chip for the whole
-loop; any speed. Triton multiplies float32 without the matrix units, unless asked for
-`jax.default_matmul_precision("tensorfloat32")`. What a cell may do with arrays inside a kernel:
-`jaxrnn.experimental.kernels.straight`.
+    LSTM, B = 64,  H = 64,  float32 (products of tf32)       4.8 ms   9.8 ms
+    LSTM, B = 64,  H = 128, bfloat16                         6.8 ms  10.4 ms
+    LSTM, B = 128, H = 128, bfloat16                         6.7 ms  12.1 ms
+    GRU,  B = 64,  H = 128, bfloat16                         5.1 ms  10.8 ms
+
+Gradients differ by 1e-4 of their size in tf32, and by 5e-7 with `jax.default_matmul_precision("highest")`. Products of that
+precision are made without the matrix units: the LSTM above takes 90 ms.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -46,15 +49,47 @@ from jaxrnn.engine.masking import Steps, enter, leave
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import Rewritten
 from jaxrnn.engine.step import update
-from jaxrnn.engine.tuning import current
-from jaxrnn.experimental.kernels.loop import BACK_ENDS, Kernel, tile_shapes
+from jaxrnn.engine.tuning import current, using
+from jaxrnn.experimental.kernels.loop import Kernel, tile_shapes
+from jaxrnn.experimental.kernels.triton import FEWEST_ROWS, takes
 from jaxrnn.memory.modes import STATES, named
 
 _ON_CHIP = 227 * 1024  # bytes of shared memory that one block can have on a Hopper GPU
 
 
+@contextlib.contextmanager
+def persistent_kernels() -> Iterator[None]:
+    """Runs that are traced inside have one kernel for the steps of a chunk, wherever the cell's weights fit on chip.
+
+    Elsewhere a run is the usual one: on a CPU or TPU, with rows split over devices, for cells of other forms, and where sizes
+    are not powers of two (see `fits`). It has first derivatives in reverse mode alone.
+
+    Returns:
+      A context manager, for runs of any shape.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn
+      >>> from jaxrnn.experimental.persistent import persistent_kernels
+      >>> cell = jaxrnn.GRUCell(64)
+      >>> params, inputs = cell.init(jax.random.key(0), 3), jnp.ones((16, 7, 3))
+      >>> with persistent_kernels():
+      ...     outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs)
+      >>> outputs.shape
+      (16, 7, 64)
+    """
+    with using(dataclasses.replace(current(), of_four=chunk_where_it_fits)):
+        yield
+
+
+def chunk_where_it_fits(cell: Any, params: Any, xs: Any, state: Any, steps: Steps) -> tuple[Any, Any]:
+    """`persistent_chunk` on a GPU that can take the cell's kernel, else `jaxrnn.engine.chunk.fused_chunk`."""
+    here = current().platform == "gpu" and not current().sharded
+    chunk = persistent_chunk if here and fits(cell, params, xs, state) else fused_chunk
+    return chunk(cell, params, xs, state, steps)
+
+
 def persistent_chunk(
-    cell: Any, params: Any, xs: Any, state: Any, steps: Steps, *, back_end: str | None = None, rows: int | None = None
+    cell: Any, params: Any, xs: Any, state: Any, steps: Steps, *, rows: int | None = None, interpret: bool | None = None
 ) -> tuple[Any, Any]:
     """K steps of a cell in four functions in one kernel, as `jaxrnn.engine.chunk.fused_chunk` takes and gives them.
 
@@ -64,16 +99,15 @@ def persistent_chunk(
       xs: inputs, leaves `[K, B, ...]`.
       state: the state that the first step starts from, leaves `[B, ...]`.
       steps: the steps.
-      back_end: "triton", "mosaic", or either's interpreter, "interpret" and "interpret_mosaic"; None is "triton", and
-        "interpret" where there is no GPU.
-      rows: rows of a tile, each of which goes through the steps by itself; None is the fewest that the back end can multiply.
+      rows: rows of a tile, each of which goes through the steps by itself; None is the fewest that a GPU multiplies.
+      interpret: whether JAX itself interprets the kernel, slowly and anywhere; None is where there is no GPU.
 
     Returns:
       `(outputs [K, B, ...], state [B, ...])`.
 
     Raises:
       TypeError: if the cell is not in four functions.
-      ValueError: if a part of its state has no rows, or there is no such back end.
+      ValueError: if a part of its state has no rows.
     """
     check.four_functions(cell, is_fused(cell), "persistent_chunk")
     count, batch = jax.tree.leaves(xs)[0].shape[:2]
@@ -81,23 +115,24 @@ def persistent_chunk(
     if 0 in (count, batch):
         return fused_chunk(cell, params, xs, state, steps)
     steps = dataclasses.replace(steps, step_key=None, run_key=None, count=count)  # these cells draw nothing
-    return _chunk((cell, _kernel(back_end, rows)), params, xs, state, steps)
+    return _chunk((cell, _kernel(rows, interpret)), params, xs, state, steps)
 
 
-def fits(cell: Any, params: Any, xs: Any, state: Any, *, back_end: str | None = None, rows: int | None = None) -> bool:
+def fits(cell: Any, params: Any, xs: Any, state: Any, *, rows: int | None = None) -> bool:
     """Whether a GPU can take the cell's kernel: `jaxrnn.engine.chunk.fused_chunk` is for what it cannot.
 
     Args:
-      cell, params, xs, state, back_end, rows: as for `persistent_chunk`; arrays or `jax.ShapeDtypeStruct`s.
+      cell, params, xs, state, rows: as for `persistent_chunk`; arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
-      Whether the cell is in four functions, what all steps read and a tile of its state fit the memory on chip, and the back
-      end takes arrays like these.
+      Whether the cell is in four functions, what all steps read and a tile of its state fit the memory on chip, and Triton
+      takes arrays like these.
     """
-    batch = jax.tree.leaves(xs)[0].shape[1]
-    if not is_fused(cell) or not all(leaf.ndim and leaf.shape[0] == batch for leaf in jax.tree.leaves(state)):
+    count, batch = jax.tree.leaves(xs)[0].shape[:2]
+    have_rows = all(leaf.ndim and leaf.shape[0] == batch for leaf in jax.tree.leaves(state))
+    if 0 in (count, batch) or not is_fused(cell) or not have_rows:
         return False
-    kernel, facts = _kernel(back_end, rows), _facts(cell, params, xs, state)
+    kernel, facts = _kernel(rows, interpret=False), _facts(cell, params, xs, state)
 
     def on_chip(params, xs, state):
         z = facts.over_time(cell.project)(params, xs)
@@ -107,13 +142,12 @@ def fits(cell: Any, params: Any, xs: Any, state: Any, *, back_end: str | None = 
 
     arrays = jax.tree.leaves(jax.eval_shape(on_chip, params, xs, state))
     size = sum(array.size * array.dtype.itemsize for array in arrays)
-    return size <= _ON_CHIP and BACK_ENDS[kernel.back_end].takes(arrays)
+    return size <= _ON_CHIP and takes(arrays)
 
 
-def _kernel(back_end, rows) -> Kernel:
-    back_end = back_end or ("triton" if current().platform == "gpu" else "interpret")
-    check.back_end(back_end, BACK_ENDS, before_mosaic=not current().has_mosaic)
-    return Kernel(back_end, rows or BACK_ENDS[back_end].rows)
+def _kernel(rows, interpret) -> Kernel:
+    interpret = current().platform != "gpu" if interpret is None else interpret
+    return Kernel(rows or (1 if interpret else FEWEST_ROWS), interpret)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -34,7 +34,7 @@ def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Outputs, State]:
     one_step = jax.tree.map(lambda leaf: Struct((*leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype), problem.inputs)
     start = (problem.initial_state, problem.dtype, key_struct(problem.key))
     state = spread(first_state(problem.cell, problem.params, one_step, *start), rows)
-    if rows is None and _in_place(problem, mode):
+    if rows is None and current().of_four is None and _in_place(problem, mode):
         return _run_in_place(problem, state, mode, chunk_size)
     return _scan(problem, state, mode, chunk_size, rows)
 
@@ -89,7 +89,7 @@ def _scan(problem, state, mode, chunk_size, rows):
     begin = None if problem.streamed else at_first(inputs, lengths, 0, problem.reverse)
     first = first_step(begin, state, lengths, resets)
     valid = valid_steps(lengths)
-    body = chunk_body(problem.cell, problem.params, problem.key, mode, valid, first, problem.reverse)
+    body = chunk_body(problem.cell, problem.params, problem.key, mode, valid, first, problem.reverse, current().of_four)
     if lengths is not None and problem.streamed:
         body = _filling(lengths, body)
     if lengths is not None and mode.skip:

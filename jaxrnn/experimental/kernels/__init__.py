@@ -1,1 +1,1 @@
-"""Loops inside one kernel: `loop` says what they are, `straight` makes a step fit for one, the others are back ends."""
+"""Loops inside one kernel: `loop` says what they are, `straight` makes a step fit for one, `triton` compiles it."""

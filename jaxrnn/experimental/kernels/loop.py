@@ -3,8 +3,7 @@
     scan(step, shared, carry, items)    is    lax.scan(lambda carry, item: step(shared, carry, item), carry, items)
 
 for steps that treat every row of the batch alone. The batch is cut into tiles of rows. Each is a program of the kernel's grid,
-which reads the weights (what the step closes over) once, in front of its own loop over the steps, and hears of no other. How a
-program is written for a device is the business of a back end.
+which reads the weights (what the step closes over) once, in front of its own loop over the steps, and hears of no other.
 """
 
 from __future__ import annotations
@@ -18,35 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.experimental.kernels import mosaic, triton
-from jaxrnn.experimental.kernels.straight import Line, bind, straighten, whole
+from jaxrnn.experimental.kernels import triton
+from jaxrnn.experimental.kernels.straight import Line, straighten, whole
 
 Struct = jax.ShapeDtypeStruct
-
-
-@dataclasses.dataclass(frozen=True)
-class BackEnd:
-    """One way to write a kernel.
-
-    Attributes:
-      call: `(program, (weights, shared, carry, items), (carry, results)) -> (carry, results)`, each a list of arrays; of the
-        results it is given the shapes.
-      rows: the fewest rows of a tile that it can multiply.
-      takes: whether it can have arrays of these shapes and dtypes on chip.
-    """
-
-    call: Callable
-    rows: int
-    takes: Callable
-
-
-BACK_ENDS = {
-    "triton": BackEnd(triton.call, 16, triton.takes),
-    "mosaic": BackEnd(mosaic.call, 64, mosaic.takes),
-    # Interpreted by JAX itself, on any platform: slow, for tests.
-    "interpret": BackEnd(functools.partial(triton.call, interpret=True), 1, lambda arrays: True),
-    "interpret_mosaic": BackEnd(functools.partial(mosaic.call, interpret=True), 64, mosaic.takes),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +39,12 @@ class Program:
     count: int
     reverse: bool
 
-    def loop(self, weights: list, shared: list, carry: list, read: Callable, write: Callable, rule: Callable = bind) -> list:
+    def loop(self, weights: list, shared: list, carry: list, read: Callable, write: Callable) -> list:
         """All steps; the last carry. `read(t)` gives the items of step t, `write(t, results)` takes what it made of them."""
 
         def one_step(i, carry):
             t = self.count - 1 - i if self.reverse else i
-            out = self.line.run(rule, weights, [*shared, *carry, *read(t)])
+            out = self.line.run(weights, [*shared, *carry, *read(t)])
             write(t, out[len(carry) :])
             return [whole(leaf) for leaf in out[: len(carry)]]
 
@@ -82,12 +56,12 @@ class Kernel:
     """How a kernel runs.
 
     Attributes:
-      back_end: one of `BACK_ENDS`.
       rows: rows of a tile; the last one is filled up with zeros.
+      interpret: whether JAX itself interprets it.
     """
 
-    back_end: str
     rows: int
+    interpret: bool
 
     def scan(self, step: Callable, shared: Any, carry: Any, items: Any, reverse: bool = False) -> tuple[Any, Any]:
         """`(carry, results)`; `shared` and `carry` have leaves `[B, ...]`, items and results `[K, B, ...]`."""
@@ -99,7 +73,7 @@ class Kernel:
         (end, end_tree), (results, results_tree) = map(jax.tree.flatten, program.line.results)
         like = lambda leaf, *leading: Struct((*leading, tiles * self.rows, *leaf.shape[1:]), leaf.dtype)
         out = [like(leaf) for leaf in end], [like(leaf, count) for leaf in results]
-        end, results = BACK_ENDS[self.back_end].call(program, args, out)
+        end, results = triton.call(program, args, out, self.interpret)
         return end_tree.unflatten([leaf[:batch] for leaf in end]), results_tree.unflatten([leaf[:, :batch] for leaf in results])
 
     def line(self, step: Callable, shared: Any, carry: Any, items: Any) -> Line:

@@ -36,8 +36,7 @@ class Line:
 
     Attributes:
       weights: the arrays that it reads beside its arguments.
-      run: `(rule, weights, argument leaves) -> result leaves`, some of them maybe `Columns`; `rule` says what an equation
-        does, as `bind` does.
+      run: `(weights, argument leaves) -> result leaves`, some of them maybe `Columns`.
       results: the shapes of its results, as the step's own pytree.
     """
 
@@ -92,9 +91,9 @@ def straighten(step: Callable, *args: Any) -> Line:
     read = {v for eqn in equations for v in _variables(eqn.invars)} | {*_variables(closed.jaxpr.outvars)}
     used = [v for v in known if v in read]
 
-    def run(rule, weights, leaves):
+    def run(weights, leaves):
         env = dict(zip([*used, *closed.jaxpr.invars], [*weights, *leaves], strict=True))
-        return jax.tree.unflatten(tree, _evaluate(rule, equations, closed.jaxpr.outvars, env))
+        return jax.tree.unflatten(tree, _evaluate(bind, equations, closed.jaxpr.outvars, env))
 
     return Line([known[v] for v in used], run, results)
 

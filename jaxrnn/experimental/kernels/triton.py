@@ -1,7 +1,7 @@
 """A kernel in Pallas's common language: whole arrays, plain loads and stores.
 
 Interpreted, it runs anywhere. A GPU gets it by way of Triton, which multiplies by `dot_general` and so takes a cell as it is
-written; where the weights lie is for Triton to choose. JAX calls this back end deprecated since 0.11.
+written; where the weights lie is for Triton to choose.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from typing import Any
 
 from jaxrnn.experimental.kernels.straight import columns_of
 
+FEWEST_ROWS = 16  # and columns, of a matrix that it multiplies
+
 
 def takes(arrays: list) -> bool:
-    """Triton knows arrays whose sizes are powers of two, and multiplies matrices from 16 rows and columns on."""
-    known = lambda size, rank: size & (size - 1) == 0 and size >= (16 if rank == 2 else 1)
+    """Triton knows arrays whose sizes are powers of two, and multiplies matrices of some rows and columns."""
+    known = lambda size, rank: size & (size - 1) == 0 and size >= (FEWEST_ROWS if rank == 2 else 1)
     return all(known(size, array.ndim) for array in arrays for size in array.shape)
 
 
-def call(program: Any, args: tuple, out: tuple, interpret: bool = False) -> Any:
-    """Runs a program as a `jaxrnn.experimental.kernels.loop.BackEnd`."""
+def call(program: Any, args: tuple, out: tuple, interpret: bool) -> Any:
+    """Runs a `jaxrnn.experimental.kernels.loop.Program`.
+
+    `args` are the lists (weights, shared, carry, items), `out` the shapes of the results (carry, results).
+    """
     # Here, so that nothing experimental is loaded for those who have no use for it.
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import triton
