@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -147,7 +148,7 @@ class Derivative:
         return dz, {name: tangent(*use) for name, use in uses.items()}
 
 
-def _loop(steps: Steps, tuning: Tuning) -> dict[str, int | None]:
+def _loop(steps: Steps, tuning: Tuning) -> dict[str, Any]:
     """What a `lax.scan` over the steps is told: how many there are, and how many of them its body has."""
     return {"length": steps.length, "unroll": 1 if steps.length is None else tuning.unroll}
 

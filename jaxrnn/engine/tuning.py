@@ -152,10 +152,11 @@ class Tuning:
             return 1
         batch = ROWS_OF_ANY_BATCH if is_symbolic_dim(batch) else batch
         rows = 2048 if mode.name == "save" and time * batch <= 2048 else 512
-        fewest, most = (4, 128) if self.platform == "cpu" else (32, 64)
-        if self.platform == "gpu" and mode.name == "save":
-            rows = 4096
-        most = 256 if self.of_four else most  # a chunk of one kernel has the kernels around it alone
+        fewest, most = 4 if self.platform == "cpu" else 32, 128
+        if self.platform == "gpu":
+            rows, most = 4096 if mode.name == "save" else rows, 64
+        if self.of_four:  # a chunk is one kernel, and those around it
+            fewest = most = 256
         if in_tiles and self.on_one_cpu and batch >= 2 * self.tile_rows:
             rows, batch = 160, self.tile_rows
         aim = min(max(math.ceil(rows / max(batch, 1)), fewest), most)
