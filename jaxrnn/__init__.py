@@ -10,6 +10,7 @@ from jaxrnn.cells.lstm import LSTMCell, LSTMStateTuple
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
 from jaxrnn.engine.tuning import tuned_for
+from jaxrnn.episodes import resets_from_dones
 from jaxrnn.keys import StepKey, step_key
 from jaxrnn.packing import Packing, pack_sequences
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn, static_bidirectional_rnn
@@ -48,6 +49,7 @@ __all__ = [
     "pack_sequences",
     "plan_memory",
     "raw_rnn",
+    "resets_from_dones",
     "sigmoid",
     "stack_bidirectional_dynamic_rnn",
     "static_bidirectional_rnn",

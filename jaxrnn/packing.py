@@ -6,8 +6,7 @@
     c c c . .                              d . . . .
     d . . . .
 
-The runners start again from the initial state where a sequence begins (`resets`), so every sequence sees nothing of the
-others in its row.
+The runners start again where a sequence begins (`resets`), so no sequence sees anything of the others in its row.
 """
 
 from __future__ import annotations
@@ -99,7 +98,8 @@ def pack_sequences(sequence_length: Any, time: int, *, rows: int | None = None, 
 
     Returns:
       A `Packing`, for `dynamic_rnn(cell, params, packing.pack(inputs), sequence_length=packing.sequence_length,
-      resets=packing.resets)`. All sequences begin with the row's initial state. `unpack` puts outputs back; states at the
+      resets=packing.resets)`. Every sequence begins with the cell's own initial state, or with
+      `reset_state`. `unpack` puts outputs back; states at the
       ends of the sequences are not among the runner's results (`last(outputs)` has the last outputs).
 
     Raises:

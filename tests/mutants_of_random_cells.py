@@ -27,10 +27,12 @@ def _of_its_shape(arguments: str) -> tuple[str, str]:
 
 # name: (file of the engine, old, new)
 MUTANTS = {
-    "a mask one step late": ("masking.py", "time[:, None] < lengths[None]", "time[:, None] < lengths[None] + 1"),
+    "a mask one step late": ("masking.py", "times[:, None] < lengths[None]", "times[:, None] < lengths[None] + 1"),
     "padding changes the state": ("masking.py", "select_rows(step.valid, new, old)", "new"),
-    "padding starts again": ("derivative.py", "leave(now, state, new)", "leave(now, enter(now, state), new)"),
-    "no resets beside lengths": ("masking.py", "else resets | padded", "else padded"),
+    "padding starts again": ("derivative.py", "leave(now, old, new), kept", "leave(now, enter(now, old), new), kept"),
+    "no resets beside lengths": ("masking.py", "self if resets is None else", "self if resets is None or first else"),
+    "holes are run": ("masking.py", "before_the_end & mask", "before_the_end"),
+    "a reset in a hole is lost": ("derivative.py", "leave(now, old, new), kept", "leave(now, state, new), kept"),
     "a reset's cotangent dropped": ("derivative.py", "add_tangents(ct_start, more)", "ct_start"),
     "the gates' weights dropped": ("derivative.py", 'dstate), dweights["gates"])', "dstate), None)"),
     "the combination's weights dropped": ("derivative.py", '(doutput, dnew), dweights["combine"])', "(doutput, dnew), None)"),

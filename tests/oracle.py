@@ -134,17 +134,19 @@ def leaves(tree):
 # ---- the runner
 
 
-def rnn(step, params, inputs, initial_state, lengths=None, resets=None, reverse=False):
-    """inputs [B, T, ...] -> (outputs [B, T, ...], state [B, ...]), row by row."""
+def rnn(step, params, inputs, initial_state, lengths=None, resets=None, reverse=False, reset_state=None, mask=None):
+    """inputs [B, T, ...] -> (outputs [B, T, ...], state [B, ...]), row by row; resets go back to zeros or `reset_state`."""
     batch, time = inputs.shape[:2]
     rows, states = [], []
     for b in range(batch):
         length = time if lengths is None else min(max(int(lengths[b]), 0), time)
-        start = tree_map(lambda leaf: leaf[b], initial_state)
-        state, outputs = start, [None] * time
+        state, outputs = tree_map(lambda leaf: leaf[b], initial_state), [None] * time
+        start = tree_map(np.zeros_like, state) if reset_state is None else tree_map(lambda leaf: leaf[b], reset_state)
         for t in range(length)[:: -1 if reverse else 1]:
             if resets is not None and resets[b, t]:
                 state = start
+            if mask is not None and not mask[b, t]:
+                continue
             outputs[t], state = step(params, inputs[b, t], state, t, b)
         rows.append(outputs)
         states.append(state)

@@ -172,37 +172,42 @@ def _rows(mask, true, false):
     return jax.tree.map(choose, true, false)
 
 
-def _masked(step: Callable, start: Any, state: Any, x: Any, valid: Any, reset: Any) -> tuple[Any, Any]:
-    """A step that knows of padding and resets."""
-    entered = state if reset is None else _rows(reset & valid, start, state)
+def _masked(step: Callable, again: Any, state: Any, x: Any, within: Any, valid: Any, reset: Any) -> tuple[Any, Any]:
+    """A step that knows of padding, holes and resets."""
+    entered = state if reset is None else _restarted(reset & within, again, state)
     y, new = step(x, entered)
-    return _rows(valid, new, state), _rows(valid, y, jax.tree.map(jnp.zeros_like, y))
+    return _rows(valid, new, entered), _rows(valid, y, jax.tree.map(jnp.zeros_like, y))
+
+
+def _restarted(where, again, state):
+    return jax.tree.map(lambda a, s: _rows(where, a, s) if s.ndim else s, again, state)
 
 
 def _first_valid(case: Case, inputs: Any) -> Any:
     """Inputs `[T, B, ...]` with each row's first ones in the padding, or ones where a row has none."""
-    valid = np.arange(case.time)[:, None] < case.all_lengths
+    valid = case.valid
+    index = np.argmax(valid, 0)
 
     def fill(leaf):
-        first = _rows(valid[0], leaf[0], jnp.ones_like(leaf[0]))
+        first = _rows(valid.any(0), leaf[index, np.arange(case.batch)], jnp.ones_like(leaf[0]))
         return jnp.where(valid.reshape(*valid.shape, *(1,) * (leaf.ndim - 2)), leaf, first[None])
 
     return jax.tree.map(fill, inputs)
 
 
-def by_hand(case: Case, params: Any, inputs: Any, state: Any, unrolled: bool = False) -> tuple[Any, Any]:
+def by_hand(case: Case, params: Any, inputs: Any, state: Any, again: Any, unrolled: bool = False) -> tuple[Any, Any]:
     """The run as its definition says, in a `lax.scan`; or step by step with calls of the cell itself."""
     xs = _first_valid(case, inputs if case.time_major else _swapped(inputs))
-    valid = jnp.asarray(np.arange(case.time)[:, None] < case.all_lengths)
+    within, valid = jnp.asarray(case.within), jnp.asarray(case.valid)
     resets = None if case.resets is None else jnp.asarray(case.resets)
     step = case.cell if unrolled else case.step
-    body = lambda carry, item: _masked(functools.partial(step, params), state, carry, *item)
+    body = lambda carry, item: _masked(functools.partial(step, params), again, carry, *item)
     if not unrolled:
-        last, ys = lax.scan(body, state, (xs, valid, resets), reverse=case.reverse)
+        last, ys = lax.scan(body, state, (xs, within, valid, resets), reverse=case.reverse)
     else:
         ys, last = [None] * case.time, state
         for t in range(case.time)[:: -1 if case.reverse else 1]:
-            last, ys[t] = body(last, jax.tree.map(lambda leaf: leaf[t], (xs, valid, resets)))
+            last, ys[t] = body(last, jax.tree.map(lambda leaf: leaf[t], (xs, within, valid, resets)))
         ys = jax.tree.map(lambda *steps: jnp.stack(steps), *ys)
     return ys if case.time_major else _swapped(ys), last
 
@@ -220,8 +225,8 @@ class Case:
 
     Attributes:
       cell: what the runner gets, and `step`, the same in a form that has nothing of the runner.
-      point: params, inputs, initial state; numpy arrays.
-      lengths, resets: `[B]` and `[T, B]`, or None.
+      point: params, inputs, initial state, the state at resets; numpy arrays.
+      lengths, resets, mask: `[B]`, `[T, B]` and `[T, B]`, or None.
       runner: "dynamic", "static", or "steps" (by calls of the cell).
       options: what dynamic_rnn takes beside.
       place: what the engine takes the machine for, a name of `PLACES`.
@@ -241,6 +246,7 @@ class Case:
     time: int
     lengths: np.ndarray | None
     resets: np.ndarray | None
+    mask: np.ndarray | None
     reverse: bool
     time_major: bool
     runner: str
@@ -255,23 +261,31 @@ class Case:
     traced: bool
 
     @property
-    def all_lengths(self) -> np.ndarray:
-        return np.full(self.batch, self.time) if self.lengths is None else self.lengths
+    def within(self) -> np.ndarray:
+        """`[T, B]`, the steps in front of each row's length."""
+        lengths = np.full(self.batch, self.time) if self.lengths is None else self.lengths
+        return np.arange(self.time)[:, None] < lengths
+
+    @property
+    def valid(self) -> np.ndarray:
+        """`[T, B]`, the steps that are run."""
+        return self.within if self.mask is None else self.within & self.mask
 
     def __str__(self) -> str:
         memory = self.options.get("memory", "")
         options = {**self.options, "memory": memory if isinstance(memory, str) else getattr(memory, "name", "policy")}
-        named = [(name, leaf) for name, arg in zip("pxs", self.point, strict=True) for leaf in jax.tree.leaves(arg)]
+        named = [(name, leaf) for name, arg in zip("pxsa", self.point, strict=True) for leaf in jax.tree.leaves(arg)]
         arguments = [f"{name}{list(np.shape(leaf))}" for name, leaf in named]
         read = [i for i, weight in enumerate(self.reads) if weight is not None]
         lines = [
             f"{self.cell!r}",
             f"B={self.batch} T={self.time} lengths={None if self.lengths is None else self.lengths.tolist()} "
-            f"resets={None if self.resets is None else self.resets.astype(int).tolist()} reverse={self.reverse} "
+            f"resets={None if self.resets is None else self.resets.astype(int).tolist()} "
+            f"mask={None if self.mask is None else self.mask.astype(int).tolist()} reverse={self.reverse} "
             f"time_major={self.time_major}",
             f"{self.runner} {options} place={self.place} jitted={self.jitted} traced={self.traced}",
             f"{self.derivative} by {[arguments[i] for i in self.wrt]}, loss of leaves {read}"
-            f"{' (sines)' if self.bent else ''}, vmap over {None if self.batched is None else 'pxs'[self.batched]}",
+            f"{' (sines)' if self.bent else ''}, vmap over {None if self.batched is None else 'pxsa'[self.batched]}",
         ]
         return "\n  ".join(lines)
 
@@ -316,7 +330,8 @@ def draw_case(seed: int, kind: str = "cell") -> Case:
     rowless = any(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(point[2]))
     lengths = None if rowless else _draw_lengths(draw, batch, time)
     runner = draw.weighted({"dynamic": 8, "static": 1, "steps": 0.7})
-    resets = rng.random((time, batch)) < 0.3 if runner != "static" and not rowless and draw.chance(0.3) else None
+    resets = rng.random((time, batch)) < 0.3 if not rowless and draw.chance(0.3) else None
+    mask = rng.random((time, batch)) < 0.6 if not rowless and draw.chance(0.25) else None
     time_major = draw.chance(0.5)
     derivative = draw.weighted({"grad": 8, "jvp": 1, "second": 0.6})
     if derivative == "second" and "custom_jvp" in repr(cell):
@@ -328,11 +343,12 @@ def draw_case(seed: int, kind: str = "cell") -> Case:
         seed=seed,
         cell=step if kind == "function" else cell,
         step=step,
-        point=_with_time(point, lengths, time, time_major, spoilt=draw.chance(0.5)),
+        point=_with_time(point, lengths, mask, time, time_major, spoilt=draw.chance(0.5)),
         batch=batch,
         time=time,
         lengths=lengths,
         resets=resets,
+        mask=mask,
         reverse=draw.chance(0.4),
         time_major=time_major,
         runner=runner,
@@ -342,7 +358,7 @@ def draw_case(seed: int, kind: str = "cell") -> Case:
         wrt=_draw_wrt(draw, [i for i, leaf in enumerate(jax.tree.leaves(point)) if _is_floating(leaf)]),
         reads=[],
         bent=derivative == "second" or draw.chance(0.4),
-        batched=draw.pick([i for i in range(3) if jax.tree.leaves(point[i])]) if draw.chance(0.12) else None,
+        batched=draw.pick([i for i in range(4) if jax.tree.leaves(point[i])]) if draw.chance(0.12) else None,
         jitted=draw.chance(0.95),
         traced=draw.chance(0.7),
     )
@@ -362,6 +378,7 @@ def usual_case(cell: RandomCell, **changes: Any) -> Case:
         time=time,
         lengths=np.array([5, 0, 3, 2], np.int32),
         resets=None,
+        mask=None,
         reverse=False,
         time_major=False,
         runner="dynamic",
@@ -395,7 +412,7 @@ def _draw_cell_of(kind, rng, seed):
 
 
 def _draw_point(rng, cell, inputs, batch, time):
-    """`(params, inputs [B, T, ...], initial state)`."""
+    """`(params, inputs [B, T, ...], initial state, the state at resets)`."""
     size = _input_size(inputs)
     params, state = jax.eval_shape(lambda: (cell.init(jax.random.key(0), size, jnp.float64), cell.initial_state(batch)))
     params, state = jax.tree.map(lambda leaf: np.asarray(rng.uniform(-0.8, 0.8, leaf.shape)), (params, state))
@@ -404,7 +421,8 @@ def _draw_point(rng, cell, inputs, batch, time):
         shape = batch, time, *leaf.shape[1:]
         return rng.standard_normal(shape) if _is_floating(leaf) else rng.integers(0, IDS, shape).astype(np.int32)
 
-    return params, jax.tree.map(of_leaf, inputs.zeros(1, np.float32)), state
+    again = jax.tree.map(lambda leaf: np.asarray(rng.uniform(-0.8, 0.8, leaf.shape)), state)
+    return params, jax.tree.map(of_leaf, inputs.zeros(1, np.float32)), state, again
 
 
 def _is_floating(leaf):
@@ -430,14 +448,16 @@ def _draw_lengths(draw, batch, time):
     return lengths
 
 
-def _with_time(point, lengths, time, time_major, spoilt):
+def _with_time(point, lengths, mask, time, time_major, spoilt):
     """Inputs as they are laid out, NaN in the padding if `spoilt`."""
-    params, inputs, state = point
-    if spoilt and lengths is not None:
-        padded = np.arange(time) >= lengths[:, None]
+    params, inputs, *states = point
+    if spoilt and not (lengths is None and mask is None):
+        batch = jax.tree.leaves(inputs)[0].shape[0]
+        padded = np.arange(time) >= (np.full(batch, time) if lengths is None else lengths)[:, None]
+        padded = padded if mask is None else padded | ~mask.T
         spoil = lambda x: np.where(padded.reshape(*padded.shape, *(1,) * (x.ndim - 2)), np.nan, x)
         inputs = jax.tree.map(lambda x: spoil(x) if _is_floating(x) else x, inputs)
-    return params, jax.tree.map(lambda x: np.swapaxes(x, 0, 1), inputs) if time_major else inputs, state
+    return params, jax.tree.map(lambda x: np.swapaxes(x, 0, 1), inputs) if time_major else inputs, *states
 
 
 def _draw_options(draw, time, may_offload):
@@ -473,11 +493,15 @@ def _draw_reads(draw, case):
 # ---- running and comparing
 
 
-def by_jaxrnn(case: Case, params: Any, inputs: Any, state: Any) -> tuple[Any, Any]:
+def by_jaxrnn(case: Case, params: Any, inputs: Any, state: Any, again: Any) -> tuple[Any, Any]:
     """The run by the runner of the case."""
     if case.runner == "steps":
-        return by_hand(case, params, inputs, state, unrolled=True)
+        return by_hand(case, params, inputs, state, again, unrolled=True)
     options = {"initial_state": state, "reverse": case.reverse}
+    flags = {"resets": case.resets, "mask": case.mask}
+    turned = case.time_major and case.runner == "dynamic"
+    options |= {name: jnp.asarray(f if turned else f.T) for name, f in flags.items() if f is not None}
+    options |= {} if case.resets is None else {"reset_state": again}
     if case.lengths is not None:
         options["sequence_length"] = jnp.asarray(case.lengths) if case.traced else case.lengths
     if case.runner == "static":
@@ -486,8 +510,6 @@ def by_jaxrnn(case: Case, params: Any, inputs: Any, state: Any) -> tuple[Any, An
         ys, state = jaxrnn.static_rnn(case.cell, params, xs, **options)
         ys = jax.tree.map(lambda *steps: jnp.stack(steps), *ys)
         return ys if case.time_major else _swapped(ys), state
-    if case.resets is not None:
-        options["resets"] = jnp.asarray(case.resets if case.time_major else case.resets.T)
     return jaxrnn.dynamic_rnn(case.cell, params, inputs, time_major=case.time_major, **options, **case.options)
 
 

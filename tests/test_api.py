@@ -62,7 +62,7 @@ def test_the_runners_share_their_arguments():
     dynamic, static = (inspect.signature(f).parameters for f in (jaxrnn.dynamic_rnn, jaxrnn.static_rnn))
     assert list(dynamic) == [
         "cell", "params", "inputs", "sequence_length", "initial_state", "dtype", "time_major", "swap_memory", "memory",
-        "chunk_size", "reverse", "resets", "key",
+        "chunk_size", "reverse", "resets", "reset_state", "mask", "key",
     ]  # fmt: skip
     assert [name for name in dynamic if name in static] == list(static)
     for parameters in (dynamic, static):

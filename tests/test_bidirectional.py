@@ -100,6 +100,40 @@ def test_resets_part_a_packed_row_in_both_directions(x64):
     jax.tree.map(close, (end_fw, end_bw), (second_fw, first_bw))
 
 
+def test_masks_and_resets_in_both_directions(x64):
+    """An episode alone gives what it gives beside others, holes and all: row by row, the steps that are run, one run each."""
+    (params_fw, inputs, state_fw), (params_bw, _, state_bw) = problem(FW), problem(BW)
+    rng = np.random.default_rng(8)
+    resets, mask = rng.random((B, T)) < 0.4, rng.random((B, T)) < 0.6
+    again_fw, again_bw = (jax.tree.map(lambda s: jnp.asarray(rng.standard_normal(s.shape)), s) for s in (state_fw, state_bw))
+    options = {"sequence_length": LENGTHS, "resets": resets, "mask": mask}
+    options |= {"initial_state_fw": state_fw, "initial_state_bw": state_bw}
+    options |= {"reset_state_fw": again_fw, "reset_state_bw": again_bw}
+    both = FW.cell, BW.cell, (params_fw, params_bw)
+    (fw, bw), ends = jaxrnn.bidirectional_dynamic_rnn(*both, inputs, **options)
+    steps, *static_ends = jaxrnn.static_bidirectional_rnn(*both, [inputs[:, t] for t in range(T)], **options)
+    np.testing.assert_allclose(jnp.concatenate([fw, bw], 2), jnp.stack(steps, 1), rtol=1e-10, atol=1e-12)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), tuple(ends), tuple(static_ends))
+
+    within = np.arange(T) < LENGTHS[:, None]
+    begins = np.cumsum(resets & within, 1)  # the number of the episode that a step belongs to
+    for b in range(B):
+        run_at = [t for t in range(T) if within[b, t] and mask[b, t]]
+        for episode in range(begins[b].max() + 1):
+            at = [t for t in run_at if begins[b, t] == episode]
+            if not at:
+                continue
+            row = lambda tree, b=b: jax.tree.map(lambda leaf: leaf[b : b + 1], tree)
+            start_fw = again_fw if episode else state_fw
+            last = episode == begins[b].max() and not (resets & within)[b, LENGTHS[b] :].any()
+            start_bw = state_bw if last else again_bw
+            one = inputs[b : b + 1, at]
+            want_fw, _ = oracle.rnn(FW.step, params_fw, one, plain(row(start_fw)))
+            want_bw, _ = oracle.rnn(BW.step, params_bw, one, row(start_bw), reverse=True)
+            np.testing.assert_allclose(fw[b, at], want_fw[0], rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(bw[b, at], want_bw[0], rtol=1e-10, atol=1e-12)
+
+
 def test_the_directions_draw_apart():
     cell = jaxrnn.DropoutWrapper(jaxrnn.BasicRNNCell(3), output_keep_prob=0.5)
     params = cell.init(jax.random.key(0), 3)

@@ -177,7 +177,7 @@ def test_stepping_by_hand_equals_numpy(row, x64):
 
 @pytest.mark.parametrize("row", fast_if(lambda row: row.name not in PARTS, ROWS), ids=lambda row: row.name)
 def test_resets_equal_numpy(row, x64):
-    """An episode starts from the initial state, which the gradient sees each time."""
+    """An episode starts from the state of resets, which the gradient sees each time."""
     resets_equal_numpy(row, "offload" if row.name in WHOLE else "save", lengths_of(row))
 
 
@@ -187,26 +187,65 @@ def test_resets_alone_where_a_gpu_keeps_states(row, on_a_gpu, x64):
     resets_equal_numpy(row, "save", None)
 
 
-def resets_equal_numpy(row, memory, lengths):
+MASK = np.random.default_rng(7).random((B, T)) < 0.6
+MASK[1] = False  # a row without a step
+MASKED = itertools.product(RUNNERS, ("none", "mixed"), (False, True))
+
+
+@pytest.mark.parametrize("row", fast_if(lambda row: row.name in KEPT_OTHERWISE, ROWS), ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    ("runner", "lengths", "reverse"),
+    fast_if(lambda case: case in [("save", "none", False), ("recompute", "mixed", True)], list(MASKED)),
+)
+def test_masks_and_resets_equal_numpy(row, runner, lengths, reverse, x64):
+    lengths = None if lengths == "none" else lengths_of(row)
+    resets_equal_numpy(row, runner, lengths, mask=MASK[:, : time_of(row)], reverse=reverse)
+
+
+@pytest.mark.parametrize("row", TILED, ids=lambda row: row.name)
+def test_tiles_of_a_batch_have_holes_as_well(row, as_if_large, x64):
+    resets_equal_numpy(row, "save", None, mask=MASK[:, : time_of(row)])
+
+
+def resets_equal_numpy(row, runner, lengths, mask=None, reverse=False):
     time = time_of(row)
     resets = np.random.default_rng(3).random((B, time)) < 0.4
     params, inputs, state = problem(row, time=time)
+    again = jax.tree.map(lambda s: np.random.default_rng(6).standard_normal(s.shape), state)
     weights = loss_weights(row, time=time)
+    given = {"reverse": reverse, **({} if mask is None else {"mask": mask})}
 
-    def scalar(state):
-        return loss(*oracle.rnn(row.step, params, inputs, plain(state), lengths, resets), weights)
+    def scalar(states):
+        state, again = states
+        return loss(*oracle.rnn(row.step, params, inputs, state, lengths, resets, reset_state=again, **given), weights)
 
-    direction = jax.tree.map(lambda s: np.random.default_rng(4).standard_normal(s.shape), state)
-    want = oracle.directional(scalar, plain(state), plain(direction))
+    states = state, again
+    direction = jax.tree.map(lambda s: np.random.default_rng(4).standard_normal(s.shape), states)
+    both = tuple(map(plain, states)), tuple(map(plain, direction))
+    want = oracle.directional(scalar, *both)
+    if mask is not None and not row.ids:
+        inputs = np.where(mask[(...,) + (None,) * (inputs.ndim - 2)], inputs, np.nan)
 
-    def run(state):
+    def run(states):
+        state, again = states
         options = {"sequence_length": None if lengths is None else jnp.asarray(lengths), "resets": jnp.asarray(resets)}
-        return loss(
-            *jaxrnn.dynamic_rnn(row.cell, params, inputs, initial_state=state, memory=memory, chunk_size=3, **options),
-            weights,
-        )
+        result = RUNNERS[runner](row.cell, params, inputs, initial_state=state, reset_state=again, **options, **given)
+        return loss(*result, weights)
 
-    value, grad = jax.jit(jax.value_and_grad(run))(state)
-    np.testing.assert_allclose(value, scalar(plain(state)), rtol=1e-9)
+    value, grad = jax.jit(jax.value_and_grad(run))(states)
+    np.testing.assert_allclose(value, scalar(both[0]), rtol=1e-9)
     have = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(grad), jax.tree.leaves(direction), strict=True))
     np.testing.assert_allclose(have, want, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name in ("lstm", "stack")], ids=lambda row: row.name)
+def test_resets_go_back_to_the_cells_own_state(row, x64):
+    """Not to the state that is carried from the piece before."""
+    params, inputs, state = problem(row)
+    resets = np.random.default_rng(3).random((B, T)) < 0.4
+    want, last = oracle.rnn(row.step, params, inputs, plain(state), resets=resets)
+    for run in (static, dynamic("save"), dynamic("recompute")):
+        outputs, end = run(row.cell, params, inputs, initial_state=state, resets=resets)
+        np.testing.assert_allclose(outputs, want, rtol=1e-10, atol=1e-10)
+        for leaf, of_oracle in zip(jax.tree.leaves(end), oracle.leaves(last), strict=True):
+            np.testing.assert_allclose(leaf, of_oracle, rtol=1e-10, atol=1e-10)

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ PARAMS = CELL.init(KEY, 3)
 INPUTS = jnp.ones((4, 7, 3))
 STEPS = [INPUTS[:, t] for t in range(7)]
 STATE = CELL.initial_state(4)
+RESETS = np.zeros((4, 7), bool)
 DROPPED = jaxrnn.DropoutWrapper(CELL, 0.5)
 State = collections.namedtuple("State", ["hidden", "cell"])
 HOST = jax.sharding.SingleDeviceSharding(jax.devices()[0], memory_kind="pinned_host")
@@ -310,6 +312,20 @@ ROWS = [
     ([dynamic(chunk_size=2.0)], TypeError, r"chunk_size: expected an int or None, got a float: 2.0"),
     ([dynamic(resets=jnp.zeros((4, 7)))], TypeError, r"resets: expected booleans, .* got float32\[4, 7\]. Convert with"),
     ([dynamic(resets=jnp.zeros((7, 4), bool))], ValueError, r"resets: expected \[B, T\] = \[4, 7\], as the inputs, got bool\[7, 4\]"),
+    ([dynamic(mask=jnp.ones((4, 7))), static(mask=np.ones((4, 7)))], TypeError,
+     r"mask: expected booleans, True where a step is run, got float(32|64)\[4, 7\]. Convert with"),
+    ([dynamic(mask=jnp.zeros((7, 4), bool)), static(mask=np.zeros((4, 6), bool))], ValueError,
+     r"mask: expected \[B, T\] = \[4, 7\], as the inputs, got bool\["),
+    ([run(function, (), initial_state=INPUTS[:, 0], resets=RESETS) for run in (dynamic, static, functools.partial(truncated, k1=7))],
+     ValueError, r"function: expected a reset_state beside resets, got None. .*give a pytree of arrays \[B, ...\]"),
+    ([run(resets=RESETS, reset_state=STATE.h) for run in (dynamic, static)], ValueError,
+     r"expected a reset_state of the structure .*LSTMStateTuple.*, got .*Build it like cell.initial_state\(4\)"),
+    ([run(resets=RESETS, reset_state=CELL.initial_state(3)) for run in (dynamic, static)], ValueError,
+     r"expected reset_state.c of shape \(4, 5\), got shape \(3, 5\)"),
+    ([dynamic(resets=RESETS, reset_state=CELL.initial_state(4, jnp.bfloat16))], ValueError,
+     r"reset_state.c: expected float32\[4, 5\], as the initial_state, got bfloat16\[4, 5\]"),
+    ([dynamic(function, (), initial_state=INPUTS[:, 0], resets=RESETS, reset_state=(INPUTS[:, 0],))], ValueError,
+     r"reset_state: expected the structure of the initial_state"),
     (both(key=jax.random.split(KEY, 2)), TypeError, r"key: expected one PRNG key, got key<fry>\[2\]. Make it with"),
     (both(key=jnp.zeros(2)), TypeError, r"key: expected one PRNG key, got float32\[2\]"),
     ([f for key in (0, "seed", [0, 1], jaxrnn.step_key(KEY, 0)) for f in

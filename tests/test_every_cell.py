@@ -268,7 +268,7 @@ def test_padding_is_called_with_what_a_row_begins_with(memory, reverse, resets, 
         state = {"h": jnp.ones(B), "left": jnp.asarray(LENGTHS, jnp.float64)}
         if memory == "static":
             return jaxrnn.static_rnn(ends_at_a_pole, params, list(jnp.moveaxis(inputs, 1, 0)), initial_state=state, **options)
-        more = {"resets": jnp.zeros((B, T), bool)} if resets else {}
+        more = {"resets": jnp.zeros((B, T), bool), "reset_state": state} if resets else {}
         return jaxrnn.dynamic_rnn(
             ends_at_a_pole, params, inputs, initial_state=state, memory=memory, chunk_size=2, **options, **more
         )

@@ -15,7 +15,7 @@ from jax import lax
 
 import jaxrnn
 from jaxrnn.engine.chunk import chunk_body, fused_chunk
-from jaxrnn.engine.masking import FirstStep, Steps, at_first, first_step, valid_steps
+from jaxrnn.engine.masking import Extent, FirstStep, Steps, at_first, first_step, valid_steps
 from jaxrnn.engine.tuning import current, using
 from jaxrnn.experimental.kernels.straight import straighten, whole
 from jaxrnn.experimental.persistent import fits, persistent_chunk, persistent_kernels
@@ -34,10 +34,12 @@ KERNEL = functools.partial(persistent_chunk, rows=3)  # does not divide B
 def run(of_four, cell, params, inputs, state, reverse=False):
     """As a runner does, with lengths and resets."""
     lengths = jnp.asarray(LENGTHS)
-    first = first_step(at_first(inputs, lengths, 1, reverse), state, lengths, jnp.asarray(RESETS))
-    body = chunk_body(cell, params, None, SAVE, valid_steps(lengths), first, reverse, of_four)
+    within = jnp.asarray(RESETS) & (jnp.arange(T) < lengths[:, None])
+    first = first_step(at_first(inputs, Extent(lengths, lengths - 1 if reverse else None), 1), state, lengths)
+    valid = functools.partial(valid_steps, lengths)
+    body = chunk_body(cell, params, None, SAVE, valid, jax.tree.map(jnp.sin, state), first, reverse, of_four)
     time_major = lambda a: jnp.swapaxes(jnp.asarray(a), 0, 1)
-    state, outputs = body(state, (jnp.arange(T, dtype=jnp.int32), time_major(inputs), time_major(RESETS)))
+    state, outputs = body(state, (jnp.arange(T, dtype=jnp.int32), time_major(inputs), time_major(within), None))
     return time_major(outputs), state
 
 
@@ -59,11 +61,12 @@ def test_values_and_gradients(row, x64):
 
     (_, (outputs, state)), grads = value_and_grad(KERNEL, *point)
     params, inputs, start = point
-    want = oracle.rnn(row.step, params, inputs, plain(start), LENGTHS, RESETS)
+    sines = lambda state: jax.tree.map(np.sin, plain(state))
+    want = oracle.rnn(row.step, params, inputs, plain(start), LENGTHS, RESETS, reset_state=sines(start))
     close((outputs, plain(state)), want, 1e-12)
     close(grads, value_and_grad(fused_chunk, *point)[1], 1e-12)
 
-    of_oracle = lambda p: loss(*oracle.rnn(row.step, p[0], p[1], p[2], LENGTHS, RESETS), weights)
+    of_oracle = lambda p: loss(*oracle.rnn(row.step, *p, LENGTHS, RESETS, reset_state=sines(p[2])), weights)
     direction = jax.tree.map(lambda a: np.random.default_rng(5).standard_normal(a.shape), point)
     slope = sum(np.vdot(a, b) for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(direction), strict=True))
     there, along = ((*p[:2], plain(p[2])) for p in (point, direction))
@@ -132,7 +135,7 @@ def odd_problem():
 def test_any_cell_in_four_functions(x64):
     cell, params, xs, state = odd_problem()
     drop = jax.tree.map(lambda leaf: jnp.stack([jnp.cos(leaf)] * T), state)
-    steps = Steps(drop={**drop, "b": None}).starting(jnp.asarray(RESETS.T), FirstStep(None, jax.tree.map(jnp.sin, state)))
+    steps = Steps(drop={**drop, "b": None}).starting(jnp.asarray(RESETS.T), jax.tree.map(jnp.sin, state), None)
 
     def value(params, state, start, chunk):
         outputs, end = chunk(cell, params, xs, state, dataclasses.replace(steps, start=start))
@@ -217,7 +220,8 @@ def arguments(cell, dtype=jnp.float32, batch=100):
 
 
 def value(cell, params, xs, state, mask):
-    steps = Steps(mask).starting(~mask, FirstStep(None, jax.tree.map(jnp.sin, state)))
+    sines = jax.tree.map(jnp.sin, state)
+    steps = Steps(mask).starting(~mask, sines, FirstStep(None, sines))
     outputs, end = persistent_chunk(cell, params, xs, state, steps, interpret=False)
     return outputs.astype(jnp.float32).sum() + sum((leaf.astype(jnp.float32) ** 2).sum() for leaf in jax.tree.leaves(end))
 

@@ -102,5 +102,5 @@ def test_foreign_cells(run, heading):
 
     want = jax.grad(loss)(inputs, cell, params, "save")
     for memory in ("save", "recompute", "offload"):
-        got = jax.grad(loss)(inputs, done["cell"], done["params"], memory, initial_state=zeros)
+        got = jax.grad(loss)(inputs, done["cell"], done["params"], memory, initial_state=zeros, reset_state=zeros)
         np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-6)

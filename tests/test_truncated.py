@@ -27,30 +27,17 @@ def numpy_loss(row, point, frozen, k1, k2, resets, weights):
         begin = max(end - k2, 0)
         start = initial
         if begin:
-            _, start = oracle.rnn(row.step, frozen[0], frozen[1][:, :begin], frozen[2], resets=head(resets, 0, begin))
+            _, start = oracle.rnn(
+                row.step, frozen[0], frozen[1][:, :begin], frozen[2], resets=head(resets, 0, begin), reset_state=frozen[2]
+            )
         window = head(resets, begin, end)
-        outputs, _ = rnn_from(row, params, inputs[:, begin:end], start, window, initial)
+        outputs, _ = oracle.rnn(row.step, params, inputs[:, begin:end], start, resets=window, reset_state=initial)
         total += (outputs[:, -k1:] * weights[:, end - k1 : end]).sum()
     return total
 
 
 def head(resets, begin, end):
     return None if resets is None else resets[:, begin:end]
-
-
-def rnn_from(row, params, inputs, start, resets, initial):
-    """`oracle.rnn`, which resets to where it starts from, with resets to another state: it is run episode by episode."""
-    if resets is None:
-        return oracle.rnn(row.step, params, inputs, start)
-    outputs = []
-    for b in range(B):
-        state, of_row = oracle.tree_map(lambda s: s[b : b + 1], start), []
-        for t in range(inputs.shape[1]):
-            state = oracle.tree_map(lambda s: s[b : b + 1], initial) if resets[b, t] else state
-            output, state = oracle.rnn(row.step, params, inputs[b : b + 1, t : t + 1], state)
-            of_row.append(output[0, 0])
-        outputs.append(of_row)
-    return np.array(outputs), None
 
 
 @pytest.mark.parametrize(("name", "k1", "k2", "resets"), fast_if(lambda case: case in CASES[::2], CASES))
@@ -64,15 +51,15 @@ def test_the_gradient_is_that_of_frozen_windows(name, k1, k2, resets, x64):
     @jax.jit
     def run(params, inputs, state):
         def loss(params, inputs, state):
-            outputs, stream = jaxrnn.truncated_rnn(
-                row.cell, params, inputs, k1=k1, k2=k2, initial_state=like(state), resets=resets, chunk_size=2
-            )
+            start, options = like(state), {"resets": resets, "chunk_size": 2}
+            options |= {} if resets is None else {"reset_state": start}
+            outputs, stream = jaxrnn.truncated_rnn(row.cell, params, inputs, k1=k1, k2=k2, initial_state=start, **options)
             return (outputs * weights).sum(), (outputs, stream)
 
         return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(params, inputs, state)
 
     (value, (outputs, stream)), grads = run(*point)
-    whole, last = oracle.rnn(row.step, *point, resets=resets)
+    whole, last = oracle.rnn(row.step, *point, resets=resets, reset_state=point[2])
     np.testing.assert_allclose(outputs, whole, rtol=1e-10, atol=1e-10)
     for leaf, want in zip(jax.tree.leaves(stream.state), oracle.leaves(last), strict=True):
         np.testing.assert_allclose(leaf, want, rtol=1e-10, atol=1e-10)
@@ -167,3 +154,46 @@ def test_one_compilation_serves_the_whole_stream():
         stream = run(stream)
     assert Counted.calls == traced > 0
     assert int(stream.time) == 30
+
+
+@pytest.mark.parametrize("k2", [2, 5])
+def test_pieces_with_lengths_and_masks(k2, x64):
+    """The values are those of the steps that are run, one after the other; NaN in the others reaches no gradient."""
+    row = NAMED["gru"]
+    params, inputs, state = problem(row, time=8)
+    rng = np.random.default_rng(9)
+    resets, mask = rng.random((B, 8)) < 0.3, rng.random((B, 8)) < 0.6
+    lengths = rng.integers(0, 5, (2, B))
+    again = rng.standard_normal(state.shape)
+    within = np.concatenate([np.arange(4) < lengths[0][:, None], np.arange(4) < lengths[1][:, None]], 1)
+    inputs = np.where((mask & within)[..., None], inputs, np.nan)
+
+    def run(params, again):
+        stream, outputs = None, []
+        for i, piece in enumerate(np.split(inputs, 2, 1)):
+            at = slice(4 * i, 4 * i + 4)
+            options = {"sequence_length": lengths[i], "mask": mask[:, at], "resets": resets[:, at], "reset_state": again}
+            of_piece, stream = jaxrnn.truncated_rnn(
+                row.cell, params, piece, k1=2, k2=k2, initial_state=state, stream=stream, chunk_size=2, **options
+            )
+            outputs.append(of_piece)
+        return (jnp.concatenate(outputs, 1) ** 2).sum(), (jnp.concatenate(outputs, 1), stream)
+
+    (_, (outputs, stream)), grads = jax.value_and_grad(run, (0, 1), has_aux=True)(params, again)
+    options = {"resets": resets & within, "reset_state": again, "mask": mask & within}
+    want, last = oracle.rnn(row.step, params, np.nan_to_num(inputs), state, **options)
+    np.testing.assert_allclose(outputs, want, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(stream.state, last, rtol=1e-10, atol=1e-12)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)) and np.any(grads[1])
+
+
+def test_a_window_without_holes_has_the_gradient_of_one_with_a_full_mask(x64):
+    row = NAMED["gru"]
+    params, inputs, state = problem(row, time=TIME)
+
+    def value(params, mask):
+        outputs, _ = jaxrnn.truncated_rnn(row.cell, params, inputs, k1=3, k2=5, initial_state=state, mask=mask)
+        return (outputs**2).sum()
+
+    got, want = jax.grad(value)(params, np.ones((B, TIME), bool)), jax.grad(value)(params, None)
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-12), got, want)

@@ -54,6 +54,9 @@ from jaxrnn.check.memory import (
 )
 from jaxrnn.check.packing import known_lengths, packed_axes, packed_rows, packed_steps
 from jaxrnn.check.runs import (
+    as_many,
+    booleans,
+    booleans_of_rank,
     dtype,
     layers,
     lengths,
@@ -61,11 +64,10 @@ from jaxrnn.check.runs import (
     of_a_stream,
     pair,
     pieces,
-    resets,
     same_steps,
     sequence,
     step_list,
     stream,
     truncation,
 )
-from jaxrnn.check.states import as_state, like, rows_of_state, stable_state, state_dtype, state_from_dtype
+from jaxrnn.check.states import as_state, like, reset_state, rows_of_state, stable_state, state_dtype, state_from_dtype

@@ -79,18 +79,30 @@ def lengths(sequence_length: Any, batch: Any, time: Any) -> jax.Array | None:
     return vector.astype(jnp.int32)
 
 
-def resets(flags: Any, shape: Shape, layout: str) -> jax.Array | None:
+def booleans(name: str, given: Any, shape: Shape, layout: str, meaning: str) -> jax.Array | None:
     """Booleans laid out as the inputs."""
-    if flags is None:
+    if given is None:
         return None
-    flags = jnp.asarray(numbers("resets", flags, f"booleans {layout}"))
-    if flags.dtype != jnp.bool_ and flags.size:
-        raise TypeError(
-            f"resets: expected booleans, True where a sequence starts again, got {describe(flags)}. Convert with .astype(bool)."
-        )
-    if flags.shape != shape:
-        raise ValueError(f"resets: expected {layout} = {list(shape)}, as the inputs, got {describe(flags)}.")
-    return flags.astype(bool)
+    array = jnp.asarray(numbers(name, given, f"booleans {layout}"))
+    if array.dtype != jnp.bool_ and array.size:
+        raise TypeError(f"{name}: expected booleans, {meaning}, got {describe(array)}. Convert with .astype(bool).")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected {layout} = {list(shape)}, as the inputs, got {describe(array)}.")
+    return array.astype(bool)
+
+
+def booleans_of_rank(name: str, given: Any, rank: int, expected: str) -> jax.Array:
+    array = jnp.asarray(numbers(name, given, expected))
+    if array.dtype != jnp.bool_:
+        raise TypeError(f"{name}: expected {expected}, got {describe(array)}. Convert with .astype(bool).")
+    if array.ndim != rank:
+        raise ValueError(f"{name}: expected {expected}, got {describe(array)}.")
+    return array
+
+
+def as_many(name: str, count: Any, other: str, rows: Any) -> None:
+    if count != rows:
+        raise ValueError(f"{name}: expected one for each of the {rows} rows of {other}, got {count}.")
 
 
 def numbers(name: str, value: Any, expected: str) -> Any:
@@ -159,9 +171,12 @@ def of_a_stream(given: Any, kind: type) -> Any:
 
 def stream(given: Any, like: Any) -> Any:
     """The state of a stream that has the cell, the batch, k1 and k2 of `like`."""
-    if (given.resets is None) != (like.resets is None):
-        had, has = ("no resets" if stream.resets is None else "resets" for stream in (given, like))
-        raise ValueError(f"stream: expected {had}, as in the calls before, got {has}. Pass resets in every call or in none.")
+    for name, what in (("resets", "resets"), ("mask", "a mask or lengths")):
+        had, has = (what if getattr(stream, name) is not None else f"no {name}" for stream in (given, like))
+        if had != has:
+            raise ValueError(
+                f"stream: expected {had}, as in the calls before, got {has}. Pass {what} in every call or in none."
+            )
     for name, a, b in zip(like._fields, given, like, strict=True):
         if jax.tree.structure(a) != jax.tree.structure(b):
             raise ValueError(

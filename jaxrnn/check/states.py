@@ -33,37 +33,37 @@ def state_from_dtype(cell: Any) -> None:
         )
 
 
-def as_state(cell: Any, state: Any, batch: Any) -> Any:
+def as_state(cell: Any, state: Any, batch: Any, name: str = "initial_state") -> Any:
     """The state that `cell.initial_state(batch)` makes; plain tuples and lists stand for the cell's own. Of a cell that makes
     none (a plain function): any arrays `[B, ...]`."""
     if makes_state(cell):
-        return _like_its_own(cell, state, batch)
+        return _like_its_own(cell, state, batch, name)
     for path, leaf in by_path(state):
         if jnp.ndim(leaf) and jnp.shape(leaf)[0] != batch:
-            raise ValueError(f"initial_state{path}: expected [B, ...] with B = {batch}, got {describe(leaf)}.")
+            raise ValueError(f"{name}{path}: expected [B, ...] with B = {batch}, got {describe(leaf)}.")
     return state
 
 
-def _like_its_own(cell, state, batch):
-    own = _own_state(cell, batch)
+def _like_its_own(cell, state, batch, name):
+    own, name = _own_state(cell, batch), "state" if name == "initial_state" else name
     if just_like(state, own):
         return state
     state = like(own, state)
     advice = f"Build it like cell.initial_state({batch})."
     if jax.tree.structure(state) != jax.tree.structure(own):
         raise ValueError(
-            f"{name_of(cell)}: expected a state of the structure {jax.tree.structure(own)}, got {jax.tree.structure(state)}. "
+            f"{name_of(cell)}: expected a {name} of the structure {jax.tree.structure(own)}, got {jax.tree.structure(state)}. "
             f"{advice}"
         )
     for (path, leaf), want in zip(by_path(state), jax.tree.leaves(own), strict=True):
         if jnp.shape(leaf) != want.shape:
             raise ValueError(
-                f"{name_of(cell)}: expected state{path} of shape {want.shape}, got shape {jnp.shape(leaf)}. {advice}"
+                f"{name_of(cell)}: expected {name}{path} of shape {want.shape}, got shape {jnp.shape(leaf)}. {advice}"
             )
         if not _of_a_kind(jnp.result_type(leaf), want.dtype):
             kind = "floating" if jnp.issubdtype(want.dtype, jnp.floating) else str(want.dtype)
             raise TypeError(
-                f"{name_of(cell)}: expected state{path} to be {kind}, got {describe(leaf)}. Convert it to the run's dtype."
+                f"{name_of(cell)}: expected {name}{path} to be {kind}, got {describe(leaf)}. Convert it to the run's dtype."
             )
     return state
 
@@ -110,6 +110,23 @@ def stable_state(cell: Any, state: Any, new: Any) -> None:
                 f"{name_of(cell)}: expected the new state{path} to be {describe(a)}, as the state, got {describe(b)}. "
                 "Cast it in the cell, or give an initial_state of the other dtype or shape."
             )
+
+
+def reset_state(cell: Any, state: Any, given: Any) -> None:
+    """What resets go back to is like the state that is carried; where it is not given, the cell makes it."""
+    if given is None and not makes_state(cell):
+        raise ValueError(
+            f"{name_of(cell)}: expected a reset_state beside resets, got None. A cell without an initial_state method or a "
+            "state_size (a plain function) needs it; give a pytree of arrays [B, ...]."
+        )
+    if given is not None and jax.tree.structure(given) != jax.tree.structure(state):
+        raise ValueError(
+            f"reset_state: expected the structure of the initial_state, {jax.tree.structure(state)}, got "
+            f"{jax.tree.structure(given)}."
+        )
+    for (path, got), want in zip(by_path(given), jax.tree.leaves(state), strict=False):
+        if (got.shape, got.dtype) != (want.shape, want.dtype):
+            raise ValueError(f"reset_state{path}: expected {describe(want)}, as the initial_state, got {describe(got)}.")
 
 
 def rows_of_state(cell: Any, state: Any, batch: int) -> None:

@@ -24,7 +24,7 @@ from jaxrnn import check
 from jaxrnn.engine.autodiff import Live, with_backward
 from jaxrnn.engine.derivative import Derivative, forward
 from jaxrnn.engine.facts import StepFacts, step_shapes
-from jaxrnn.engine.masking import FirstStep, Steps, enter, fill_padding, leave, zero_padding
+from jaxrnn.engine.masking import FirstStep, Steps, enter, fill_padding, leave, restart, zero_padding
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import Rewritten, recur_tangent
 from jaxrnn.engine.step import update
@@ -72,10 +72,11 @@ def plain_chunk(cell: Cell, params: Params, xs: Inputs, state: State, steps: Ste
 
     def one_step(state, item):
         x, step = item[0], steps.at(item[1])
-        start = enter(step, state)
+        old = restart(step, state)
+        start = enter(step, old)
         start = named_for_gradients(start, STATES) if steps.keep != "states" else start
         output, new = call_cell(cell, params, x, start, step.key)
-        return leave(step, state, new), output
+        return leave(step, old, new), output
 
     state, outputs = lax.scan(one_step, state, (xs, steps.varying), length=steps.length)
     return outputs, state
@@ -154,25 +155,26 @@ def chunk_body(
     key: jax.Array | None,
     mode: Mode,
     valid: Callable | None = None,
+    start: State = None,
     first: FirstStep | None = None,
     reverse: bool = False,
     of_four: Callable | None = None,
 ) -> Callable:
-    """`(state, (t, inputs, resets)) -> (state, outputs)` for one chunk, leaves `[K, ...]`; resets may be None.
+    """`(state, (t, inputs, resets, mask)) -> (state, outputs)` for one chunk, leaves `[K, ...]`; resets and mask may be None.
 
-    `valid` says of times `[K]` which steps `[K, B]` are no padding; None is all. `first` is what the others, and those at
-    resets, are called with. `of_four` is what `Steps` says of it.
+    `valid` says of times `[K]` and the mask which steps `[K, B]` are no padding; None is all. At resets the state is `start`.
+    Padded steps are called with `first`. `of_four` is what `Steps` says of it.
     """
     flip = (lambda tree: jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)) if reverse else (lambda tree: tree)
     make = functools.partial(Steps, run_key=key, keep=mode.keep, of_four=of_four, tuning=current())
 
     def run(state, chunk):
-        time, inputs, resets = flip(chunk)
-        mask = None if valid is None else valid(time)
+        time, inputs, resets, mask = flip(chunk)
+        runs = None if valid is None else valid(time, mask)
         step_key = None if key is None else jax.vmap(fold_in, (None, 0))(key, time)
-        steps = make(mask, step_key=step_key, count=time.shape[0]).starting(resets, first)
-        inputs = inputs if first is None else fill_padding(mask, inputs, first.inputs)
+        steps = make(runs, step_key=step_key, count=time.shape[0]).starting(resets, start, first)
+        inputs = inputs if first is None else fill_padding(runs, inputs, first.inputs)
         outputs, state = run_chunk(cell, params, inputs, state, steps)
-        return state, flip(zero_padding(mask, outputs))
+        return state, flip(zero_padding(runs, outputs))
 
     return run

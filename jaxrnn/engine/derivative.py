@@ -27,7 +27,7 @@ from jax import lax
 from jaxrnn.engine.autodiff import Live, add_tangents, tangent_of
 from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.jaxpr_queries import scan
-from jaxrnn.engine.masking import Steps, enter, leave
+from jaxrnn.engine.masking import Steps, enter, leave, restart
 from jaxrnn.engine.residuals import Gates
 from jaxrnn.engine.rewrites import Rewritten
 from jaxrnn.engine.step import finish
@@ -52,10 +52,11 @@ def forward(
     def one_step(carry, item):
         (state, kept), (k, z, now) = carry, item
         now = steps.at(now)
-        output, new, more = step(z, enter(now, state))
+        old = restart(now, state)
+        output, new, more = step(z, enter(now, old))
         if store:
             kept, more = store(kept, more, k), None
-        return (leave(now, state, new), kept), (output, more)
+        return (leave(now, old, new), kept), (output, more)
 
     items = jnp.arange(steps.count, dtype=jnp.int32) if store else None, z, steps.varying
     (state, kept), (outputs, more) = lax.scan(one_step, (state, kept), items, **_loop(steps, tuning))
@@ -127,8 +128,9 @@ class Derivative:
     def _step(self, item, dstate, dstart, dz, dweights):
         """`(.new_state, .output)` of one step."""
         now, state, gates = item
-        now = dataclasses.replace(self.steps, start=dstart).at(now)
-        dold, dstate = dstate, enter(now, dstate)
+        now = dataclasses.replace(self.steps, start=dstart, first=None).at(now)
+        dold = restart(now, dstate)
+        dstate = enter(now, dold)
         g, gates_tangent = self.gates.at_step(self.params, state, gates)
         dr = self.recur(state, dstate)
         dg = add_tangents(gates_tangent(dz, add_tangents(dr, dweights["recur"]), dstate), dweights["gates"])

@@ -27,7 +27,7 @@ from jaxrnn.engine.chunk import chunk_body, step_by_step
 from jaxrnn.engine.derivative import Derivative, forward, put
 from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.layout import Chunk, Layout, item
-from jaxrnn.engine.masking import FirstStep, Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
+from jaxrnn.engine.masking import Extent, FirstStep, Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import Rewritten, recur_tangent
 from jaxrnn.engine.scanned import scan_chunks
@@ -38,22 +38,28 @@ from jaxrnn.typing import FourFunctions, Inputs, Outputs, Params, Shapes, State,
 
 
 class Reads(NamedTuple):
-    """What a run reads: inputs and resets as the sequence has them, the initial state `[B, ...]`, lengths `[B]`, and what
-    each row has at its first step, for steps that start again and for padded ones."""
+    """What a run reads: inputs, resets and mask as the sequence has them, the initial state and that of resets `[B, ...]`,
+    which steps are run, and what each row has at its first step, for padded ones."""
 
     params: Params
     inputs: Inputs
     state: State
-    lengths: jax.Array | None
+    extent: Tree  # an Extent
     resets: jax.Array | None
+    mask: jax.Array | None
+    start: State
     first: Tree  # a FirstStep
+
+    @property
+    def lengths(self) -> jax.Array | None:
+        return None if self.extent is None else self.extent.ends
 
     def chunk(self, chunk: Chunk, differentiated: bool = True) -> tuple[Inputs, Steps]:
         """The inputs of a chunk, with its padding filled, and its steps."""
         tile, xs, first = chunk.tile, chunk.read(self.inputs), chunk.tile.take_first(self.first)
-        of_times = valid_steps(tile.lengths)
-        valid = None if of_times is None else of_times(chunk.times)
-        steps = Steps(valid, count=chunk.size).starting(chunk.read(self.resets), first, differentiated)
+        valid = valid_steps(tile.lengths, chunk.times, chunk.read(self.mask))
+        start = tile.take(self.start)
+        steps = Steps(valid, count=chunk.size).starting(chunk.read(self.resets), start, first, differentiated)
         return (xs if first is None else fill_padding(valid, xs, tile.where_there_are_steps(first.inputs))), steps
 
 
@@ -99,7 +105,7 @@ def run_in_place(
     layout: Layout,
     mode: Mode,
     tuning: Tuning,
-    lengths: jax.Array | None,
+    extent: Extent | None,
     cell: FourFunctions,
     params: Params,
     xs: Inputs,
@@ -108,18 +114,18 @@ def run_in_place(
 ) -> tuple[Outputs, State]:
     """`(outputs, state)` of a cell in four functions over all T steps, `[T, B, ...]` or as the layout has them.
 
-    The padding of `xs` can hold anything, and the outputs have zeros there. `steps` has resets as its `again`.
+    The padding of `xs` can hold anything, and the outputs have zeros there. `steps` has resets as its `again`, and the mask as
+    `valid`.
     """
-    first, start = None, state if steps.start is None else steps.start
-    if lengths is not None or steps.again is not None:
-        inputs = without_gradient(at_first(xs, lengths, layout.axis, layout.reverse))
-        first = FirstStep(inputs, without_gradient(start) if steps.again is None else start)
-    reads = Reads(params, xs, state, lengths, steps.again, first)
+    first = None
+    if extent is not None:
+        first = FirstStep(*map(without_gradient, (at_first(xs, extent, layout.axis), steps.first)))
+    reads = Reads(params, xs, state, extent, steps.again, steps.valid, steps.start, first)
     facts = StepFacts.of(cell, params, layout.step(xs), state, tuning)
     if not facts.fit:
         return _plain((cell, layout, mode), reads)
-    masked = lengths is not None or steps.again is not None
-    if lengths is not None:
+    masked = extent is not None or steps.again is not None
+    if extent is not None:
         layout = dataclasses.replace(layout, size=facts.tile)
     tuned = facts.rewritten(cell, halves=mode == SAVE and not masked and facts.tuning.keeps == "gates")
     rows = lambda leaf: leaf.shape if layout.size is None else (layout.size, *leaf.shape[1:])
@@ -131,11 +137,12 @@ def run_in_place(
 
 def _plain(static: tuple, reads: Reads, cell_chunk: Callable | None = None, in_chunks: bool = True) -> tuple[Outputs, State]:
     """The run as a scan, which JAX can differentiate in any mode."""
-    (cell, layout, mode), valid = static, valid_steps(reads.lengths)
+    cell, layout, mode = static
+    valid = None if reads.lengths is None else functools.partial(valid_steps, reads.lengths)
     time_major = lambda tree: jax.tree.map(lambda leaf: jnp.moveaxis(leaf, layout.axis, 0), tree)
-    xs = jnp.arange(layout.time, dtype=jnp.int32), time_major(reads.inputs), time_major(reads.resets)
-    first = reads.first and first_step(reads.first.inputs, reads.first.state, reads.lengths, reads.resets)
-    body = chunk_body(cell, reads.params, None, mode, valid, first, layout.reverse, cell_chunk)
+    xs = jnp.arange(layout.time, dtype=jnp.int32), *map(time_major, (reads.inputs, reads.resets, reads.mask))
+    first = reads.first and first_step(reads.first.inputs, reads.first.state, reads.lengths)
+    body = chunk_body(cell, reads.params, None, mode, valid, reads.start, first, layout.reverse, cell_chunk)
     if in_chunks:
         state, outputs = scan_chunks(body, reads.state, xs, layout.chunk_size, mode, layout.reverse)
     else:
@@ -178,7 +185,7 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State]
         return (outputs, state), None
     if not saves or all(i is None for i in run.residuals.outputs):
         return (outputs, state), Tape(starts, kept, None, None)
-    return (outputs, state), Tape(starts, kept, outputs, at_first(outputs, reads.lengths, layout.axis, layout.reverse))
+    return (outputs, state), Tape(starts, kept, outputs, at_first(outputs, reads.extent, layout.axis))
 
 
 def _step(run: Run, params: Params, saves: bool) -> tuple[Callable, list, Callable]:
@@ -199,7 +206,7 @@ def _step(run: Run, params: Params, saves: bool) -> tuple[Callable, list, Callab
 def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[Outputs, State]) -> Reads:
     """The cotangents of what the run reads."""
     layout, params, cell = run.layout, reads.params, run.tuned
-    live_params, live_inputs, ct_first = live.part(0), live.part(1), reads.first  # cotangents of the latter by resets alone
+    live_params, live_inputs = live.part(0), live.part(1)
     recur = recur_tangent(cell, params, run.facts.tuning.transposes_matrices(layout.tile))
     zeros = lambda leaves: [jnp.zeros_like(leaf) for leaf in leaves]
 
@@ -230,10 +237,8 @@ def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[
     ct_starts = None if reads.resets is None else jax.tree.map(jnp.zeros_like, reads.state)
     carry = zeros(live_params.leaves(params)), zeros(live_inputs.leaves(reads.inputs)), cotangents[1], ct_starts
     ct_params, ct_inputs, ct_state, ct_starts = layout.loop(one_tile, carry, reads.lengths, backward=True)
-    if reads.resets is not None:
-        ct_first = ct_first._replace(state=ct_starts)
     ct_params, ct_inputs = live_params.fill(ct_params), live_inputs.fill(ct_inputs)
-    return Reads(ct_params, ct_inputs, ct_state, reads.lengths, reads.resets, ct_first)
+    return reads._replace(params=ct_params, inputs=ct_inputs, state=ct_state, start=ct_starts)
 
 
 _run = with_backward(_step_by_step, residuals_are_constant(_step_by_step, _forward), _backward)

@@ -1,6 +1,12 @@
 """What happens to a state between two steps: resets, padding, state dropout; and what a cell is called with in the padding.
 
-One truth for static and dynamic runners, for values and for tangents: `enter` and `leave` are linear in the states they get.
+One truth for static and dynamic runners, for values and for tangents. A step is
+
+    old = restart(step, state)          the state to start again from, at a reset
+    new = cell(enter(step, old))        another state in the padding, for what is computed there is dropped
+    state = leave(step, old, new)       the old state in the padding
+
+and all three are linear in the states they get.
 
 The cell is called at a padded step too. Its result is dropped, and its derivative is multiplied by zero. If the cell divides by
 its inputs, 0 * inf would put NaN into the gradient of every weight. So a padded step is called with the inputs and the state
@@ -31,11 +37,13 @@ class Steps:
 
     Attributes:
       valid: `[K, B]` booleans, False where a step is padding: the state is copied through.
-      again: `[K, B]` booleans, True where the cell is called with the state `start`: at resets, and in the padding.
+      again: `[K, B]` booleans, True at resets: the state is `start` there.
+      padded: `[K, B]` booleans, True where the cell is called with the state `first`: in the padding.
       drop: factors for the new state, a pytree like it with leaves `[K, ...]` (or None for a leaf that is never dropped).
       step_key: `[K]` PRNG keys, one a step.
       run_key: the PRNG key that all steps share.
-      start: the initial state, leaves `[B, ...]`; None is zero, as a tangent may be.
+      start: the state at resets, leaves `[B, ...]`; None is zero, as a tangent may be.
+      first: the state of each row's first step, leaves `[B, ...]`; None is zero, as its tangent is.
       count: K.
       keep: what a chunk keeps for its backward pass, "gates", "states", or the "fastest" of the two.
       of_four: how a cell in four functions runs these steps; None is `jaxrnn.engine.chunk.fused_chunk`.
@@ -45,10 +53,12 @@ class Steps:
 
     valid: jax.Array | None = None
     again: jax.Array | None = None
+    padded: jax.Array | None = None
     drop: State | None = None
     step_key: jax.Array | None = None
     run_key: jax.Array | None = None
     start: State | None = None
+    first: State | None = None
     count: Dim = dataclasses.field(default=None, metadata={"static": True})
     keep: str = dataclasses.field(default="fastest", metadata={"static": True})
     of_four: Callable | None = dataclasses.field(default=None, metadata={"static": True})
@@ -67,11 +77,11 @@ class Steps:
     @property
     def varying(self) -> Steps:
         """The fields with a leading axis K: what a scan over the chunk slices."""
-        return dataclasses.replace(self, run_key=None, start=None)
+        return dataclasses.replace(self, run_key=None, start=None, first=None)
 
     def at(self, step: Steps) -> Steps:
         """One step's slice of `varying`, with the fields that all steps share."""
-        return dataclasses.replace(step, run_key=self.run_key, start=self.start)
+        return dataclasses.replace(step, run_key=self.run_key, start=self.start, first=self.first)
 
     def dropped(self, new: State) -> State:
         """A new state times `drop`."""
@@ -84,21 +94,20 @@ class Steps:
         both = _optional(lambda a, b: b if a is None else a if b is None else a * b, self.drop, drop)
         return dataclasses.replace(self, drop=both)
 
-    def starting(self, resets: jax.Array | None, first: FirstStep | None, differentiated: bool = True) -> Steps:
-        """The same steps, called with the state of `first` where `resets` `[K, B]` says so, and in the padding.
+    def starting(self, resets: jax.Array | None, start: State, first: FirstStep | None, differentiated: bool = True) -> Steps:
+        """The same steps: at `resets` `[K, B]` the state is `start`; padded ones are called with the state of `first`.
 
         Where nothing is differentiated a padded step can be called with any state, which saves up to 8 % of a forward pass.
         """
-        if first is None:
-            return self
-        padded = ~self.valid if self.valid is not None and differentiated else None
-        again = padded if resets is None else resets if padded is None else resets | padded
-        return dataclasses.replace(self, again=again, start=first.state)
+        steps = self if resets is None else dataclasses.replace(self, again=resets, start=start)
+        if first is None or self.valid is None or not differentiated:
+            return steps
+        return dataclasses.replace(steps, padded=~self.valid, first=first.state)
 
     def layer(self, i: int) -> Steps:
         """What layer i of a stack gets: its part of whatever looks like the state, and keys of its own."""
         part = lambda tree: None if tree is None else tree[i]
-        return dataclasses.replace(self.fold_in(i), drop=part(self.drop), start=part(self.start))
+        return dataclasses.replace(self.fold_in(i), drop=part(self.drop), start=part(self.start), first=part(self.first))
 
     def fold_in(self, data: int) -> Steps:
         """The same steps with other keys: what a stack gives to its layer `data`."""
@@ -128,9 +137,12 @@ def select_rows(mask: jax.Array | np.ndarray, on_true: Tree, on_false: Tree) -> 
     return jax.tree.map(select, on_true, on_false)
 
 
-def valid_steps(lengths: jax.Array | None) -> Callable | None:
-    """A function that says of times `[K]` which steps `[K, B]` are no padding; None if none is."""
-    return None if lengths is None else lambda time: time[:, None] < lengths[None]
+def valid_steps(lengths: jax.Array | None, times: jax.Array, mask: jax.Array | None = None) -> jax.Array | None:
+    """Which of the steps at times `[K]` are no padding, `[K, B]`; None if there is none. `mask` `[K, B]` has the holes."""
+    if lengths is None:
+        return None
+    before_the_end = times[:, None] < lengths[None]
+    return before_the_end if mask is None else before_the_end & mask
 
 
 def zero_padding(valid: jax.Array | None, tree: Tree) -> Tree:
@@ -146,20 +158,28 @@ def fill_padding(valid: jax.Array | None, tree: Tree, first: Tree) -> Tree:
     return select_rows(valid, tree, everywhere)
 
 
-def enter(step: Steps, state: State) -> State:
-    """The state that a step's cell is called with: `start` where an episode begins and in the padding."""
-    again = step.again
-    if again is None:
+def restart(step: Steps, state: State) -> State:
+    """The state at a step: `start` where an episode begins."""
+    return replace_rows(step.again, step.start, state)
+
+
+def enter(step: Steps, old: State) -> State:
+    """The state that a step's cell is called with: `first` in the padding."""
+    return replace_rows(step.padded, step.first, old)
+
+
+def replace_rows(where: jax.Array | None, other: State | None, state: State) -> State:
+    """`state` with the rows of `other` where `where` `[B]` says so; a leaf that has no rows is as it is. None is zero."""
+    if where is None:
         return state
-    start = jax.tree.map(jnp.zeros_like, state) if step.start is None else step.start
-    has_rows = lambda leaf: leaf.ndim >= again.ndim  # a leaf that has none goes on
-    return jax.tree.map(lambda leaf, s: select_rows(again, s, leaf) if has_rows(leaf) else leaf, state, start)
+    other = jax.tree.map(jnp.zeros_like, state) if other is None else other
+    return jax.tree.map(lambda leaf, o: select_rows(where, o, leaf) if leaf.ndim >= where.ndim else leaf, state, other)
 
 
 def leave(step: Steps, old: State, new: State) -> State:
     """The state that a step hands on: dropped as `drop` says, and the old one where the step is padding.
 
-    `old` is the state before `enter`.
+    `old` is the state of `restart`.
     """
     new = step.dropped(new)
     return new if step.valid is None else select_rows(step.valid, new, old)
@@ -168,48 +188,53 @@ def leave(step: Steps, old: State, new: State) -> State:
 # ---- the first step of every row
 
 
-class FirstStep(NamedTuple):
-    """What the cell is called with at each row's first step, inputs and state, leaves `[B, ...]`.
+class Extent(NamedTuple):
+    """Which steps of each row are run.
 
-    Without lengths there is no padding, and the inputs are None.
+    Attributes:
+      ends: `[B]`, one more than the last step; 0 in a row without steps.
+      begins: `[B]`, the step that is run first; None is step 0 in every row.
     """
+
+    ends: jax.Array
+    begins: jax.Array | None
+
+
+class FirstStep(NamedTuple):
+    """What the cell is called with at each row's first step, inputs and state, leaves `[B, ...]`."""
 
     inputs: Inputs
     state: State
 
 
-def first_step(inputs: Inputs, start: State, lengths: jax.Array | None, resets: jax.Array | None) -> FirstStep | None:
-    """What steps that start again, and padded ones, are called with; None if there are none of them.
+def first_step(inputs: Inputs, state: State, lengths: jax.Array | None) -> FirstStep | None:
+    """What padded steps are called with; None if there are none of them. It has no gradient.
 
-    A row without steps is given another row's first step. The gradient of `start` is that of the resets.
+    A row without steps is given another row's first step.
 
     Args:
-      inputs: each row's first inputs, leaves `[B, ...]`: see `at_first`.
-      start: the state that resets go back to, leaves `[B, ...]`.
-      lengths: `[B]`, or None.
-      resets: booleans, or None.
+      inputs, state: each row's first inputs (`at_first`) and the state there, leaves `[B, ...]`.
+      lengths: `[B]`, 0 in a row without steps, or None.
     """
     if lengths is None:
-        return None if resets is None else FirstStep(None, start)
-    inputs = _borrowed(without_gradient(inputs), lengths, jnp.ones_like)  # of which most functions are finite
-    start = _borrowed(start if resets is not None else without_gradient(start), lengths, None)
-    return FirstStep(inputs, start)
-
-
-def at_first(tree: Tree, lengths: jax.Array | None, axis: int, reverse: bool) -> Tree:
-    """What each row of a sequence, with time along `axis`, has at the first step that is run, leaves `[B, ...]`."""
-    if lengths is None:
         return None
-    last_step = lengths - 1
+    inputs = _borrowed(without_gradient(inputs), lengths, jnp.ones_like)  # of which most functions are finite
+    return FirstStep(inputs, _borrowed(without_gradient(state), lengths, None))
+
+
+def at_first(tree: Tree, extent: Extent | None, axis: int) -> Tree:
+    """What each row of a sequence, with time along `axis`, has at the first step that is run, leaves `[B, ...]`."""
+    if extent is None:
+        return None
 
     def first(leaf):
         if leaf.shape[axis] == 0:
             return jnp.zeros((*leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype)
-        if not reverse:
+        if extent.begins is None:
             return lax.index_in_dim(leaf, 0, axis, keepdims=False)
-        last = jnp.clip(last_step, 0, leaf.shape[axis] - 1)
+        begins = jnp.clip(extent.begins, 0, leaf.shape[axis] - 1)
         at = lambda row, t: lax.dynamic_index_in_dim(row, t, keepdims=False)
-        return jax.vmap(at, (1 - axis, 0))(leaf, last)
+        return jax.vmap(at, (1 - axis, 0))(leaf, begins)
 
     return jax.tree.map(first, tree)
 

@@ -21,7 +21,7 @@ from jax import lax
 
 from jaxrnn.engine.autodiff import with_float0, without_float0
 from jaxrnn.engine.jaxpr_queries import Trace, place
-from jaxrnn.engine.masking import Steps, enter, leave
+from jaxrnn.engine.masking import Steps, enter, leave, restart
 from jaxrnn.engine.step import finish
 from jaxrnn.typing import Dim, FourFunctions, Outputs, Params, State, Tree
 
@@ -118,9 +118,10 @@ class Residuals:
     def _states(self, params, start, steps, gates):
         def one_step(state, item):
             item, now = item[0], steps.at(item[1])
-            first = enter(now, state)
-            g, _ = gates.at_step(params, first, item)
-            return leave(now, state, finish(self.cell, params, g, first)[1]), first
+            old = restart(now, state)
+            called = enter(now, old)
+            g, _ = gates.at_step(params, called, item)
+            return leave(now, old, finish(self.cell, params, g, called)[1]), called
 
         return lax.scan(one_step, start, (gates.items, steps.varying), length=steps.length)[1]
 

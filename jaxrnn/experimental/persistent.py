@@ -45,7 +45,7 @@ from jaxrnn.engine.autodiff import Live, tangent_of
 from jaxrnn.engine.chunk import fused_chunk, is_fused
 from jaxrnn.engine.derivative import Derivative
 from jaxrnn.engine.facts import StepFacts, step_shapes
-from jaxrnn.engine.masking import Steps, enter, leave
+from jaxrnn.engine.masking import Steps, enter, leave, restart
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import Rewritten
 from jaxrnn.engine.step import update
@@ -160,14 +160,17 @@ def _forward(how, params, xs, state, steps, keeps=False):
     cell, kernel = how
     z = _facts(cell, params, xs, state).over_time(cell.project)(params, xs)
     items = z, steps.varying
-    end, (outputs, states) = kernel.scan(_step(cell, params, keeps), steps.start, state, items)
+    shared = steps.start, steps.first
+    end, (outputs, states) = kernel.scan(_step(cell, params, keeps), shared, state, items)
     return (outputs, end), states
 
 
 def _step(cell, params, keeps=False):
-    def one_step(start, state, item):
-        z, step = item
-        old, state = state, enter(dataclasses.replace(step, start=start), state)
+    def one_step(shared, state, item):
+        (z, step), (start, first) = item, shared
+        step = dataclasses.replace(step, start=start, first=first)
+        old = restart(step, state)
+        state = enter(step, old)
         output, new = update(cell, params, z, cell.recur(params, state), state)
         return leave(step, old, new), (output, state if keeps else None)
 

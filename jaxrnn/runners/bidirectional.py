@@ -32,6 +32,9 @@ def bidirectional_dynamic_rnn(
     memory: Memory = "save",
     chunk_size: int | None = None,
     resets: ArrayLike | None = None,
+    reset_state_fw: State | None = None,
+    reset_state_bw: State | None = None,
+    mask: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """Runs one cell forward and one backward over the same sequence (Schuster and Paliwal, 1997); TF1's
@@ -46,6 +49,8 @@ def bidirectional_dynamic_rnn(
       inputs: as for `dynamic_rnn`, `[B, T, ...]`.
       initial_state_fw, initial_state_bw: pytrees of arrays `[B, ...]`; None is the cell's own, zeros.
       resets: booleans `[B, T]`, True at the first step of an episode; the backward cell starts again at each one's last.
+      reset_state_fw, reset_state_bw: the states at resets, leaves `[B, ...]`; None is the cell's own, zeros.
+      mask: booleans `[B, T]`, False where a step is left out, as for `dynamic_rnn`.
       key: a PRNG key; the forward cell runs with `jax.random.fold_in(key, 0)`, the backward one with `fold_in(key, 1)`.
       memory: as for `dynamic_rnn`, for both directions, which share a budget in bytes half and half; a pair `(forward,
         backward)` is one for each, such as two plans.
@@ -69,7 +74,7 @@ def bidirectional_dynamic_rnn(
     key_fw, key_bw = _two_keys(key)
     memory_fw, memory_bw = _two_memories(memory)
 
-    def run(cell, params, initial_state, resets, key, memory, reverse):
+    def run(cell, params, initial_state, resets, reset_state, key, memory, reverse):
         return dynamic_rnn(
             cell,
             params,
@@ -83,12 +88,14 @@ def bidirectional_dynamic_rnn(
             chunk_size=chunk_size,
             reverse=reverse,
             resets=resets,
+            reset_state=reset_state,
+            mask=mask,
             key=key,
         )
 
-    outputs_fw, state_fw = run(cell_fw, params[0], initial_state_fw, resets, key_fw, memory_fw, False)
-    ends = None if resets is None else _episode_ends(jnp.asarray(resets), axis=0 if time_major else 1)
-    outputs_bw, state_bw = run(cell_bw, params[1], initial_state_bw, ends, key_bw, memory_bw, True)
+    outputs_fw, state_fw = run(cell_fw, params[0], initial_state_fw, resets, reset_state_fw, key_fw, memory_fw, False)
+    ends = None if resets is None else _episode_ends(resets, sequence_length, axis=0 if time_major else 1)
+    outputs_bw, state_bw = run(cell_bw, params[1], initial_state_bw, ends, reset_state_bw, key_bw, memory_bw, True)
     return (outputs_fw, outputs_bw), (state_fw, state_bw)
 
 
@@ -102,6 +109,10 @@ def static_bidirectional_rnn(
     initial_state_fw: State | None = None,
     initial_state_bw: State | None = None,
     dtype: DTypeLike | None = None,
+    resets: ArrayLike | None = None,
+    reset_state_fw: State | None = None,
+    reset_state_bw: State | None = None,
+    mask: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[list[Any], Any, Any]:
     """`bidirectional_dynamic_rnn`, unrolled over a list of T steps; TF1's `tf.nn.static_bidirectional_rnn`.
@@ -113,6 +124,7 @@ def static_bidirectional_rnn(
       sequence_length: integers `[B]`.
       initial_state_fw, initial_state_bw: pytrees of arrays `[B, ...]`; None is the cell's own, zeros.
       dtype: as for `static_rnn`.
+      resets, reset_state_fw, reset_state_bw, mask: as for `bidirectional_dynamic_rnn`.
       key: a PRNG key, used as `bidirectional_dynamic_rnn` uses it.
 
     Returns:
@@ -131,10 +143,26 @@ def static_bidirectional_rnn(
       (7, (4, 7))
     """
     check.pair(params, "params")
-    shared = {"sequence_length": sequence_length, "dtype": dtype}
     key_fw, key_bw = _two_keys(key)
-    fw, state_fw = static_rnn(cell_fw, params[0], inputs, initial_state=initial_state_fw, key=key_fw, **shared)
-    bw, state_bw = static_rnn(cell_bw, params[1], inputs, initial_state=initial_state_bw, key=key_bw, reverse=True, **shared)
+
+    def run(cell, params, initial_state, resets, reset_state, key, reverse):
+        return static_rnn(
+            cell,
+            params,
+            inputs,
+            sequence_length=sequence_length,
+            initial_state=initial_state,
+            dtype=dtype,
+            reverse=reverse,
+            resets=resets,
+            reset_state=reset_state,
+            mask=mask,
+            key=key,
+        )
+
+    fw, state_fw = run(cell_fw, params[0], initial_state_fw, resets, reset_state_fw, key_fw, False)
+    ends = None if resets is None else _episode_ends(resets, sequence_length, axis=1)
+    bw, state_bw = run(cell_bw, params[1], initial_state_bw, ends, reset_state_bw, key_bw, True)
     outputs = [jax.tree.map(lambda f, b: jnp.concatenate([f, b], axis=1), *pair) for pair in zip(fw, bw, strict=True)]
     return outputs, state_fw, state_bw
 
@@ -154,7 +182,12 @@ def _two_keys(key):
     return fold_in(key, 0), fold_in(key, 1)
 
 
-def _episode_ends(resets: jax.Array, axis: int) -> jax.Array:
-    """True at each episode's last step: where the next step starts another one."""
-    ends = jnp.roll(resets, -1, axis)
-    return ends.at[(slice(None),) * axis + (-1,)].set(False) if resets.shape[axis] else ends
+def _episode_ends(resets: ArrayLike, lengths: ArrayLike | None, axis: int) -> Any:
+    """True at each episode's last step: where the next step of the row starts another one."""
+    resets = jnp.asarray(resets)
+    if resets.ndim != 2 or not resets.size or resets.dtype != bool:
+        return resets  # the runner says what is wrong with it
+    if lengths is not None:
+        times = jnp.expand_dims(jnp.arange(resets.shape[axis], dtype=jnp.int32), 1 - axis)
+        resets &= times < jnp.expand_dims(jnp.asarray(lengths).astype(jnp.int32), axis)
+    return jnp.roll(resets, -1, axis).at[(slice(None),) * axis + (-1,)].set(False)

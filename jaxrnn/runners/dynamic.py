@@ -29,6 +29,8 @@ def dynamic_rnn(
     chunk_size: int | None = None,
     reverse: bool = False,
     resets: ArrayLike | None = None,
+    reset_state: State | None = None,
+    mask: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[Outputs, State]:
     """Runs a cell over a sequence in one loop; TF1's `tf.nn.dynamic_rnn`.
@@ -37,7 +39,8 @@ def dynamic_rnn(
 
         for t in range(T):                                  # from T - 1 down to 0 if reverse
             if t >= length: outputs[t] = zeros; continue    # and the state stays as it is
-            if resets[t]: state = initial_state
+            if resets[t]: state = reset_state
+            if not mask[t]: outputs[t] = zeros; continue
             outputs[t], state = cell(params, inputs[t], state, key=step_key(key, t))
 
     Forward and reverse mode, `jax.hessian`, `jax.vmap` over any argument and `jax.checkpoint` around it all work; only second
@@ -78,7 +81,13 @@ def dynamic_rnn(
       chunk_size: K, steps a chunk, 1 or more; None chooses. A divisor of T saves the compilation of a rest; of a symbolic
         T it has to be one.
       reverse: whether to run from the last step to the first. Outputs stay at their inputs' places.
-      resets: booleans laid out as the inputs, `[B, T]`: start again from the initial state before that step.
+      resets: booleans laid out as the inputs, `[B, T]`: start again from `reset_state` before that step.
+      reset_state: the state at resets, a pytree of arrays `[B, ...]` like the initial state; None is the cell's own, zeros. It
+        is not the `initial_state`, which is often a carry from the piece before. A plain function that is given resets needs
+        it.
+      mask: booleans laid out as the inputs, `[B, T]`, False where a step is left out: left padding, and holes. There the
+        output is zeros and the state is copied through, as past a row's length, and with `sequence_length` both hold. A reset
+        at such a step counts for the next one that is run.
       key: a PRNG key, for cells that draw something; nothing is drawn without it. (A threefry key, JAX's default: other
         generators draw otherwise under the vmap over a chunk's steps, so that other runners see other masks.)
 
@@ -112,6 +121,8 @@ def dynamic_rnn(
         time_major=time_major,
         reverse=reverse,
         resets=resets,
+        reset_state=reset_state,
+        mask=mask,
         key=key,
     )
     mode, chunk_size = mode_and_chunk_size(problem, "offload" if swap_memory else memory, chunk_size)

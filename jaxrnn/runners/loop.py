@@ -14,13 +14,14 @@ from jaxrnn import check
 from jaxrnn.engine.chunk import chunk_body, fused_throughout, is_fused, run_chunk
 from jaxrnn.engine.inplace import run_in_place
 from jaxrnn.engine.layout import Layout
-from jaxrnn.engine.masking import Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
+from jaxrnn.engine.masking import Extent, Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
 from jaxrnn.engine.scanned import scan_chunks
 from jaxrnn.engine.tuning import current
 from jaxrnn.memory.modes import RECOMPUTE, SAVE, Mode
+from jaxrnn.runners.extent import course_of
 from jaxrnn.runners.problem import Problem
 from jaxrnn.runners.sharding import no_rows, spread, spread_alike
-from jaxrnn.runners.start import Struct, first_state, key_struct
+from jaxrnn.runners.start import Struct, first_state, key_struct, state_at_resets
 from jaxrnn.typing import Outputs, State, Tree
 
 
@@ -33,10 +34,15 @@ def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Outputs, State]:
     axis = 0 if problem.time_major else 1
     one_step = jax.tree.map(lambda leaf: Struct((*leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype), problem.inputs)
     start = (problem.initial_state, problem.dtype, key_struct(problem.key))
-    state = spread(first_state(problem.cell, problem.params, one_step, *start), rows)
-    if rows is None and current().of_four is None and _in_place(problem, mode):
-        return _run_in_place(problem, state, mode, chunk_size)
-    return _scan(problem, state, mode, chunk_size, rows)
+    state, again = spread(first_state(problem.cell, problem.params, one_step, *start), rows), None
+    if problem.resets is not None:
+        again = state_at_resets(problem.cell, state, problem.reset_state, problem.time_and_batch[1])
+        again = spread(again, rows)
+    flags = problem.sequence_length, problem.mask, problem.resets
+    course = course_of(*flags, axis, problem.reverse, state, again)
+    in_place = rows is None and current().of_four is None and _in_place(problem, mode)
+    outputs, state = (_run_in_place if in_place else _scan)(problem, course, again, mode, chunk_size, rows)
+    return outputs, course.end(again, state)
 
 
 def _in_place(problem: Problem, mode: Mode) -> bool:
@@ -51,60 +57,66 @@ def _in_place(problem: Problem, mode: Mode) -> bool:
     return composed or (mode in (SAVE, RECOMPUTE) and is_fused(problem.cell))
 
 
-def _run_in_place(problem, state, mode, chunk_size):
+def _run_in_place(problem, course, again, mode, chunk_size, rows):
     """The run as one chunk of T steps, in which every cell in four functions runs in place."""
-    (time, batch), lengths, tuning = problem.time_and_batch, problem.sequence_length, current()
+    (time, batch), extent, tuning = problem.time_and_batch, course.extent, current()
     times, batch_major = jnp.arange(time, dtype=jnp.int32), not problem.time_major
     turn = batch_major and not is_fused(problem.cell)  # such a cell alone reads the inputs as they lie
     swap = swap_batch_and_time if turn else lambda tree: tree
     layout = Layout(time, batch, min(chunk_size, time), int(batch_major and not turn), problem.reverse)
-    fill = functools.partial(_filled, lengths, problem.reverse)
+    mask = swap(course.mask)
+    runs = lambda: None if extent is None else valid_steps(extent.ends, times, mask)
     steps = Steps(
-        again=swap(problem.resets),
-        start=None if problem.resets is None else state,
+        valid=mask,
+        again=swap(course.resets),
+        start=again,
+        first=course.first,
         count=time,
-        of_four=functools.partial(run_in_place, layout, mode, tuning, lengths),
-        fill=None if lengths is None else fill,
+        of_four=functools.partial(run_in_place, layout, mode, tuning, extent),
+        fill=None if extent is None else lambda tree: _filled(extent, runs(), tree),
     )
-    inputs = fill(swap(problem.inputs)) if turn else problem.inputs
-    outputs, state = run_chunk(problem.cell, problem.params, inputs, state, steps)
-    valid = None if is_fused(problem.cell) else valid_steps(lengths)
-    return swap(outputs if valid is None else zero_padding(valid(times), outputs)), state
+    inputs = _filled(extent, runs(), swap(problem.inputs)) if turn else problem.inputs
+    outputs, state = run_chunk(problem.cell, problem.params, inputs, course.start, steps)
+    return swap(outputs if is_fused(problem.cell) else zero_padding(runs(), outputs)), state
 
 
-def _filled(lengths, reverse, tree):
+def _filled(extent, runs, tree):
     """`[T, B, ...]` with what each row has first in its padding. A copy in another layout is made so: it holds no NaN then."""
-    valid, first = valid_steps(lengths), first_step(at_first(tree, lengths, 0, reverse), (), lengths, None)
-    if valid is None or first is None:
+    if extent is None:
         return tree
-    of_leaf = lambda leaf, one: fill_padding(valid(jnp.arange(leaf.shape[0], dtype=jnp.int32)), leaf, one)
-    return jax.tree.map(of_leaf, tree, first.inputs)
+    first = first_step(at_first(tree, extent, 0), (), extent.ends)
+    return fill_padding(runs, tree, first.inputs)
 
 
-def _scan(problem, state, mode, chunk_size, rows):
+def _scan(problem, course, again, mode, chunk_size, rows):
     """The run as a scan over chunks."""
     swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
-    resets, lengths = swap(problem.resets), problem.sequence_length
-    inputs = problem.inputs if problem.time_major else _filled(lengths, problem.reverse, swap(problem.inputs))
-    begin = None if problem.streamed else at_first(inputs, lengths, 0, problem.reverse)
-    first = first_step(begin, state, lengths, resets)
-    valid = valid_steps(lengths)
-    body = chunk_body(problem.cell, problem.params, problem.key, mode, valid, first, problem.reverse, current().of_four)
-    if lengths is not None and problem.streamed:
-        body = _filling(lengths, body)
-    if lengths is not None and mode.skip:
-        body = _skip_from(jnp.max(lengths, initial=0), body, rows)
-    time = jnp.arange(problem.time_and_batch[0], dtype=jnp.int32)
-    state, outputs = scan_chunks(body, state, (time, inputs, resets), chunk_size, mode, problem.reverse, problem.streamed)
+    inputs, resets, mask, extent = swap(problem.inputs), swap(course.resets), swap(course.mask), course.extent
+    times, valid, first = jnp.arange(problem.time_and_batch[0], dtype=jnp.int32), None, None
+    if extent is not None:
+        valid = functools.partial(valid_steps, extent.ends)
+        inputs = inputs if problem.time_major else _filled(extent, valid(times, mask), inputs)
+        begin = None if problem.streamed else at_first(inputs, extent, 0)
+        first = first_step(begin, course.first, extent.ends)
+    of_four = current().of_four
+    body = chunk_body(problem.cell, problem.params, problem.key, mode, valid, again, first, problem.reverse, of_four)
+    if valid and problem.streamed:
+        body = _filling(valid, body)
+    if extent is not None and mode.skip:
+        body = _skip_from(jnp.max(extent.ends, initial=0), body, rows)
+    xs = times, inputs, resets, mask
+    state, outputs = scan_chunks(body, course.start, xs, chunk_size, mode, problem.reverse, problem.streamed)
     return swap(outputs), state
 
 
-def _filling(lengths: jax.Array, body: Callable) -> Callable:
+def _filling(valid: Callable, body: Callable) -> Callable:
     """`body`, with its chunk's padding filled from that chunk alone: of inputs on the host nothing else is here."""
 
     def fill_and_run(state, chunk):
-        time, inputs, resets = chunk
-        return body(state, (time, _filled(lengths - time[0], False, inputs), resets))
+        times, inputs, resets, mask = chunk
+        runs = valid(times, mask)
+        extent = Extent(jnp.sum(runs, 0, dtype=jnp.int32), jnp.argmax(runs, 0).astype(jnp.int32))
+        return body(state, (times, _filled(extent, runs, inputs), resets, mask))
 
     return fill_and_run
 

@@ -42,7 +42,7 @@ def plan_memory(
         array [T, B, H] of its own more or less than the sines do; then give it.
       input_gradient: whether the gradient with respect to the inputs is taken too.
       **options: the other arguments of the `dynamic_rnn` call, as arrays or shapes: sequence_length, initial_state,
-        dtype, time_major, chunk_size, reverse, resets, key.
+        dtype, time_major, chunk_size, reverse, resets, reset_state, mask, key.
 
     Returns:
       A `jaxrnn.memory.Plan`, for `dynamic_rnn(..., memory=plan)`. `print` shows what it costs.
@@ -107,7 +107,7 @@ def _plans(cell, params, inputs, loss, input_gradient, options):
     check.chunk_size(options.get("chunk_size"))
     values = {name: options[name] for name in _VALUES if name in options}
     arrays = {"params": params, "inputs": inputs, **{name: options[name] for name in _ARRAYS if name in options}}
-    for name, what in (("sequence_length", "integers [B]"), ("resets", "booleans [B, T]")):
+    for name, what in (("sequence_length", "integers [B]"), ("resets", "booleans [B, T]"), ("mask", "booleans [B, T]")):
         if arrays.get(name) is not None and not isinstance(arrays[name], jax.ShapeDtypeStruct):
             arrays[name] = check.numbers(name, arrays[name], what)
     if arrays.get("key") is not None:
@@ -120,5 +120,5 @@ def _plans(cell, params, inputs, loss, input_gradient, options):
     return plans(problem, check.loss(loss), input_gradient, options.get("chunk_size"))
 
 
-_ARRAYS = ("sequence_length", "initial_state", "resets", "key")
+_ARRAYS = ("sequence_length", "initial_state", "resets", "reset_state", "mask", "key")
 _VALUES = ("dtype", "time_major", "reverse")

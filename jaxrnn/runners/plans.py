@@ -86,7 +86,8 @@ def _choices(problem: Problem, chunk_size: int | None) -> Iterator[tuple[Mode, i
 
 def _chunk_size(problem: Problem, mode: Mode) -> int:
     time, batch = problem.time_and_batch
-    in_tiles = problem.sequence_length is not None and mode in (SAVE, RECOMPUTE)
+    ragged = problem.sequence_length is not None or problem.mask is not None
+    in_tiles = ragged and mode in (SAVE, RECOMPUTE)
     return current().chunk_size(time, batch, mode, in_tiles)
 
 

@@ -25,6 +25,8 @@ class Problem:
     initial_state: State
     resets: Any
     key: Any
+    mask: Any = None
+    reset_state: State = None
     cell: Any = dataclasses.field(default=None, metadata=_STATIC)
     dtype: str | None = dataclasses.field(default=None, metadata=_STATIC)
     time_major: bool = dataclasses.field(default=False, metadata=_STATIC)
@@ -50,6 +52,8 @@ def problem_of(
     time_major=False,
     reverse=False,
     resets=None,
+    reset_state=None,
+    mask=None,
     key=None,
 ) -> Problem:
     """The arguments of a run, checked as far as they can be without the cell's help."""
@@ -66,14 +70,17 @@ def problem_of(
         initial_state=on_host(initial_state),
         sequence_length=on_host(sequence_length),
         resets=on_host(resets),
+        reset_state=on_host(reset_state),
+        mask=on_host(mask),
     )
-    arrays = lambda tree: check.arrays(tree, "initial_state")
     return Problem(
         params=check.arrays(params, "params"),
         inputs=inputs,
         sequence_length=check.lengths(sequence_length, batch, time),
-        initial_state=None if initial_state is None else check.as_state(cell, arrays(initial_state), batch),
-        resets=check.resets(resets, shape, layout),
+        initial_state=_state("initial_state", initial_state, cell, batch),
+        resets=check.booleans("resets", resets, shape, layout, "True where a sequence starts again"),
+        reset_state=_state("reset_state", reset_state, cell, batch),
+        mask=check.booleans("mask", mask, shape, layout, "True where a step is run"),
         key=key,
         cell=cell,
         dtype=check.dtype(dtype),
@@ -81,3 +88,7 @@ def problem_of(
         reverse=reverse,
         streamed=on_host(inputs),
     )
+
+
+def _state(name, state, cell, batch):
+    return None if state is None else check.as_state(cell, check.arrays(state, name), batch, name)

@@ -108,7 +108,7 @@ def raw_rnn(
 def _run(params, key, *, cell, loop_fn, max_steps, mode, chunk_size):
     start, batch = _start(cell, loop_fn)
     finished, inputs, state, _ = start
-    first = first_step(inputs, state, (~finished).astype(jnp.int32), None)
+    first = first_step(inputs, state, (~finished).astype(jnp.int32))
 
     def step(carry, t):
         """A step that is run, whoever has finished: these rows see what a row's first step sees."""

@@ -56,7 +56,8 @@ def spread(tree: Tree, rows: jax.Array | None, axis: int | None = 0) -> Any:
 def _batch_axes(problem: Problem) -> dict[str, int | None]:
     """What a run reads, and where its batch axis is."""
     axis = 1 if problem.time_major else 0
-    return {"params": None, "key": None, "inputs": axis, "resets": axis, "sequence_length": 0, "initial_state": 0}
+    of_states = dict.fromkeys(("sequence_length", "initial_state", "reset_state"), 0)
+    return {"params": None, "key": None, **dict.fromkeys(("inputs", "resets", "mask"), axis), **of_states}
 
 
 def _all_but(axis: int | None, leaf: Any) -> tuple[int, ...]:

@@ -31,6 +31,9 @@ def stack_bidirectional_dynamic_rnn(
     memory: Memory = "save",
     chunk_size: int | None = None,
     resets: ArrayLike | None = None,
+    reset_states_fw: Sequence[Any] | None = None,
+    reset_states_bw: Sequence[Any] | None = None,
+    mask: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
     """Runs layers of two directions over a sequence; TF1's `tf.contrib.rnn.stack_bidirectional_dynamic_rnn`.
@@ -46,9 +49,10 @@ def stack_bidirectional_dynamic_rnn(
       inputs: as for `dynamic_rnn`, `[B, T, ...]`.
       initial_states_fw, initial_states_bw: lists of L states, pytrees of arrays `[B, ...]`, or None for the cell's own,
         zeros; None is that for every layer.
+      reset_states_fw, reset_states_bw: the same of the states at resets.
       key: a PRNG key; layer i runs with `jax.random.fold_in(key, i)`.
       memory: as for `dynamic_rnn`, for every layer; a budget in bytes is shared evenly by the layers.
-      sequence_length, dtype, time_major, swap_memory, chunk_size, resets: as for `bidirectional_dynamic_rnn`, for every
+      sequence_length, dtype, time_major, swap_memory, chunk_size, resets, mask: as for `bidirectional_dynamic_rnn`, for every
         layer.
 
     Returns:
@@ -69,15 +73,22 @@ def stack_bidirectional_dynamic_rnn(
       >>> outputs.shape, states_fw[1].h.shape, states_bw[1].shape
       ((4, 6, 7), (4, 4), (4, 3))
     """
-    check.layers(cells_fw=cells_fw, cells_bw=cells_bw, params=params, **_given(initial_states_fw, initial_states_bw))
+    states = {
+        "initial_states_fw": initial_states_fw,
+        "initial_states_bw": initial_states_bw,
+        "reset_states_fw": reset_states_fw,
+        "reset_states_bw": reset_states_bw,
+    }
+    given = {name: value for name, value in states.items() if value is not None}
+    check.layers(cells_fw=cells_fw, cells_bw=cells_bw, params=params, **given)
     if key is not None:
         check.prng_key(key)
     count = len(cells_fw)
     none = [None] * count
-    layers = zip(cells_fw, cells_bw, params, initial_states_fw or none, initial_states_bw or none, strict=True)
+    layers = zip(cells_fw, cells_bw, params, *(given.get(name, none) for name in states), strict=True)
     memory = check.share(memory, count) if check.is_budget(memory) else memory
-    states = []
-    for i, (cell_fw, cell_bw, layer_params, state_fw, state_bw) in enumerate(layers):
+    last_states = []
+    for i, (cell_fw, cell_bw, layer_params, state_fw, state_bw, reset_fw, reset_bw) in enumerate(layers):
         both, ends = bidirectional_dynamic_rnn(
             cell_fw,
             cell_bw,
@@ -92,14 +103,12 @@ def stack_bidirectional_dynamic_rnn(
             memory=memory,
             chunk_size=chunk_size,
             resets=resets,
+            reset_state_fw=reset_fw,
+            reset_state_bw=reset_bw,
+            mask=mask,
             key=None if key is None else fold_in(key, i),
         )
         inputs = jax.tree.map(lambda fw, bw: jnp.concatenate([fw, bw], axis=-1), *both)
-        states.append(ends)
-    states_fw, states_bw = zip(*states, strict=True)
+        last_states.append(ends)
+    states_fw, states_bw = zip(*last_states, strict=True)
     return inputs, states_fw, states_bw
-
-
-def _given(states_fw, states_bw):
-    states = {"initial_states_fw": states_fw, "initial_states_bw": states_bw}
-    return {name: value for name, value in states.items() if value is not None}

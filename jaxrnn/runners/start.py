@@ -44,6 +44,17 @@ def first_state(
     return state
 
 
+def state_at_resets(cell: Any, state: State, given: State, batch: Any) -> State:
+    """What resets go back to: what the caller gave, or None for the cell's own; like the state that is carried."""
+    given = None if given is None else strong(check.as_state(cell, check.arrays(given, "reset_state"), batch, "reset_state"))
+    check.reset_state(cell, state, given)
+    if given is not None:
+        return given
+    floats = [leaf.dtype for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    own = cell.initial_state(batch, *floats[:1])
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf).astype(like.dtype), own, state)
+
+
 def key_struct(key: jax.Array | None) -> StepKey | None:
     """A step's keys, as shapes."""
     return None if key is None else StepKey(*[Struct(key.shape, key.dtype)] * 2)

@@ -10,11 +10,21 @@ import jax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxrnn import check
-from jaxrnn.engine.masking import Steps, enter, fill_padding, first_step, leave, select_rows, zero_padding
+from jaxrnn.engine.masking import (
+    Steps,
+    enter,
+    fill_padding,
+    first_step,
+    leave,
+    restart,
+    select_rows,
+    zero_padding,
+)
 from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import call_cell, step_key
 from jaxrnn.memory.host import on_host
-from jaxrnn.runners.start import first_state, key_struct
+from jaxrnn.runners.extent import course_of
+from jaxrnn.runners.start import first_state, key_struct, state_at_resets
 from jaxrnn.typing import Cell, Params, State
 
 
@@ -27,6 +37,9 @@ def static_rnn(
     initial_state: State | None = None,
     dtype: DTypeLike | None = None,
     reverse: bool = False,
+    resets: ArrayLike | None = None,
+    reset_state: State | None = None,
+    mask: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[list[Any], Any]:
     """Unrolls a cell over a list of T steps; TF1's `tf.nn.static_rnn`.
@@ -42,6 +55,10 @@ def static_rnn(
       initial_state: a pytree of arrays `[B, ...]`; None is the cell's own, zeros.
       dtype: the initial state's dtype if none is given; None is the dtype of params and inputs.
       reverse: whether to run from the last step to the first. Outputs stay at their inputs' places.
+      resets: booleans `[B, T]`: start again from `reset_state` before that step.
+      reset_state: the state at resets, leaves `[B, ...]`; None is the cell's own, zeros. A plain function that is given resets
+        needs it.
+      mask: booleans `[B, T]`, False where a step is left out: zeros out, the state copied through. See `dynamic_rnn`.
       key: a PRNG key, for cells that draw something; nothing is drawn without it.
 
     Returns:
@@ -65,32 +82,43 @@ def static_rnn(
     reverse = check.flag("reverse", reverse)
     if key is not None:
         check.prng_key(key)
-    check.on_device(inputs=on_host(inputs), params=on_host(params), initial_state=on_host(initial_state))
+    states = {"initial_state": initial_state, "reset_state": reset_state}
+    check.on_device(inputs=on_host(inputs), params=on_host(params), **{name: on_host(tree) for name, tree in states.items()})
     inputs = [check.arrays(x, f"inputs[{t}]") for t, x in enumerate(inputs)]
-    sequence_length = check.lengths(sequence_length, check.same_steps(inputs), len(inputs))
-    initial_state = check.arrays(initial_state, "initial_state")
+    batch, time = check.same_steps(inputs), len(inputs)
+    sequence_length = check.lengths(sequence_length, batch, time)
+    resets = check.booleans("resets", resets, (batch, time), "[B, T]", "True where a sequence starts again")
+    mask = check.booleans("mask", mask, (batch, time), "[B, T]", "True where a step is run")
+    states = [check.arrays(tree, name) for name, tree in states.items()]
     run = jit_by_value(_run, cell, static=("cell", "dtype", "reverse"))
-    arrays = check.arrays(params, "params"), inputs, sequence_length, initial_state, key
+    arrays = check.arrays(params, "params"), inputs, sequence_length, mask, resets, *states, key
     return run(*arrays, cell=cell, dtype=check.dtype(dtype), reverse=reverse)
 
 
-def _run(params, inputs, sequence_length, initial_state, key, *, cell, dtype, reverse):
+def _run(params, inputs, sequence_length, mask, resets, initial_state, reset_state, key, *, cell, dtype, reverse):
     one_step = jax.eval_shape(lambda x: x, inputs[0])
-    state = first_state(cell, params, one_step, initial_state, dtype, key_struct(key))
-    first = first_step(_at_first(inputs, sequence_length, reverse), state, sequence_length, None)
-    outputs = [None] * len(inputs)
+    state, again = first_state(cell, params, one_step, initial_state, dtype, key_struct(key)), None
+    if resets is not None:
+        again = state_at_resets(cell, state, reset_state, resets.shape[0])
+    course = course_of(sequence_length, mask, resets, 1, reverse, state, again)
+    state, outputs, extent, first = course.start, [None] * len(inputs), course.extent, None
+    if extent is not None:
+        first = first_step(_at_first(inputs, extent), course.first, extent.ends)
     for t in reversed(range(len(inputs))) if reverse else range(len(inputs)):
-        step = Steps(valid=None if sequence_length is None else t < sequence_length).starting(None, first)
+        runs = None if extent is None else t < extent.ends
+        runs = runs if course.mask is None else runs & course.mask[:, t]
+        step = Steps(valid=runs).starting(None if course.resets is None else course.resets[:, t], again, first)
         keys = None if key is None else step_key(key, t)
-        x = inputs[t] if first is None else fill_padding(step.valid, inputs[t], first.inputs)
-        output, new = call_cell(cell, params, x, enter(step, state), keys)
-        outputs[t] = zero_padding(step.valid, output)
-        state = leave(step, state, new)
-    return outputs, state
+        x = inputs[t] if first is None else fill_padding(runs, inputs[t], first.inputs)
+        old = restart(step, state)
+        output, new = call_cell(cell, params, x, enter(step, old), keys)
+        outputs[t] = zero_padding(runs, output)
+        state = leave(step, old, new)
+    return outputs, course.end(again, state)
 
 
-def _at_first(inputs, lengths, reverse):
+def _at_first(inputs, extent):
     """What each row has at the first step that is run."""
-    if not reverse or lengths is None:
+    if extent.begins is None:
         return inputs[0]
-    return functools.reduce(lambda last, t: select_rows(t < lengths, inputs[t], last), range(len(inputs)), inputs[0])
+    return functools.reduce(lambda last, t: select_rows(extent.begins == t, inputs[t], last), range(len(inputs)), inputs[0])

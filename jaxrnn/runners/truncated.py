@@ -13,7 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxrnn import check
 from jaxrnn.engine.autodiff import without_gradient
 from jaxrnn.engine.chunk import chunk_body
-from jaxrnn.engine.masking import FirstStep
+from jaxrnn.engine.masking import Extent, at_first, first_step, replace_rows
 from jaxrnn.engine.scanned import scan_chunks
 from jaxrnn.engine.tuning import current
 from jaxrnn.jit import jit_by_value
@@ -22,7 +22,7 @@ from jaxrnn.runners.loop import swap_batch_and_time
 from jaxrnn.runners.offload_check import proven
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.sharding import no_rows, spread, spread_alike
-from jaxrnn.runners.start import Struct, first_state, key_struct
+from jaxrnn.runners.start import Struct, first_state, key_struct, state_at_resets
 from jaxrnn.typing import Cell, Inputs, Params, State
 
 
@@ -35,6 +35,7 @@ class StreamState(NamedTuple):
       inputs: the inputs of those k2 - k1 steps, leaves `[k2 - k1, B, ...]`.
       resets: their resets, `[k2 - k1, B]`, or None if the stream has none.
       time: the steps read so far, int32 `[]`.
+      mask: which of those k2 - k1 steps are run, `[k2 - k1, B]`, or None if the stream has neither mask nor lengths.
     """
 
     state: State
@@ -42,6 +43,7 @@ class StreamState(NamedTuple):
     inputs: Inputs
     resets: Any
     time: Any
+    mask: Any = None
 
 
 def truncated_rnn(
@@ -52,12 +54,15 @@ def truncated_rnn(
     k1: int,
     k2: int | None = None,
     stream: StreamState | None = None,
+    sequence_length: ArrayLike | None = None,
     initial_state: State | None = None,
     dtype: DTypeLike | None = None,
     time_major: bool = False,
     memory: str | Callable = "save",
     chunk_size: int | None = None,
     resets: ArrayLike | None = None,
+    reset_state: State | None = None,
+    mask: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> tuple[Any, StreamState]:
     """Runs a cell over the next piece of a stream; its gradient is truncated back-propagation through time, BPTT(k2; k1).
@@ -82,15 +87,19 @@ def truncated_rnn(
       k1: steps a window.
       k2: steps that the gradient goes back from a window's end, k1 or more; None is k1.
       stream: what the call before returned; None begins the stream.
-      initial_state: the state at the stream's beginning and after resets, a pytree of arrays `[B, ...]`; None is the
-        cell's own, zeros.
+      sequence_length: integers `[B]`, the steps of this piece that each row has; it goes on with the next piece's first step.
+      initial_state: the state at the stream's beginning, a pytree of arrays `[B, ...]`; None is the cell's own, zeros.
       dtype: the initial state's dtype if none is given; None is the dtype of params and inputs.
       time_major: whether time is the first axis of inputs, resets and outputs.
       memory: where the states of the windows live: "save", "recompute", "recursive", "offload" or a `jax.checkpoint` policy,
         as for `dynamic_rnn`.
       chunk_size: K, steps a chunk; None chooses.
-      resets: booleans laid out as the inputs, `[B, T]`: start again from the initial state before that step. No gradient
-        passes a reset.
+      resets: booleans laid out as the inputs, `[B, T]`: start again from `reset_state` before that step. No gradient passes a
+        reset.
+      reset_state: the state at resets, a pytree of arrays `[B, ...]`; None is the cell's own, zeros. A plain function that is
+        given resets needs it.
+      mask: booleans laid out as the inputs, `[B, T]`, False where a step is left out, as for `dynamic_rnn`. A window's k2 steps
+        count those that are left out.
       key: a PRNG key of the whole stream, the same in every call: masks belong to the stream's steps.
 
     Returns:
@@ -116,10 +125,13 @@ def truncated_rnn(
         cell,
         params,
         inputs,
+        sequence_length=sequence_length,
         initial_state=initial_state,
         dtype=dtype,
         time_major=time_major,
         resets=resets,
+        reset_state=reset_state,
+        mask=mask,
         key=key,
     )
     stream = None if stream is None else check.arrays(check.of_a_stream(stream, StreamState), "stream")
@@ -136,46 +148,63 @@ def _run(piece, stream, k1, k2, mode, chunk_size):
     one_step = jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), inputs)
     start = (piece.initial_state, piece.dtype, key_struct(piece.key))
     initial = spread(first_state(piece.cell, piece.params, one_step, *start), rows)
-    history = _before(inputs, k2 - k1), jax.tree.map(lambda leaf: jnp.zeros((k2 - k1, *leaf.shape[1:]), bool), resets)
-    begin = _begin(initial, *spread(history, rows, axis=1))
+    mask, resets = _steps_of_piece(piece.sequence_length, swap(piece.mask), resets, inputs)
+    nowhere = lambda flags: jax.tree.map(lambda leaf: jnp.zeros((k2 - k1, *leaf.shape[1:]), bool), flags)
+    history = spread((_before(inputs, k2 - k1), nowhere(resets), nowhere(mask)), rows, axis=1)
+    begin = StreamState(initial, initial, history[0], history[1], jnp.int32(0), history[2])
     begins, stream = stream is None, begin if stream is None else check.stream(stream, begin)
 
     # Steps before the stream's beginning are padding, called with the first step's inputs: the state is copied through them.
-    batch = piece.time_and_batch[1]
+    batch, again = piece.time_and_batch[1], None
     read = lambda time: spread(jnp.broadcast_to(time[:, None] >= 0, (time.shape[0], batch)), rows, axis=1)
-    valid = read if k2 > k1 else None
-    first = None if resets is None else FirstStep(None, initial)
-    body = chunk_body(piece.cell, piece.params, piece.key, mode, valid, first)
+    valid = (lambda time, _: read(time)) if k2 > k1 else None
+    valid = valid if mask is None else lambda _, mask: mask
+    if resets is not None:
+        again = spread(state_at_resets(piece.cell, initial, piece.reset_state, batch), rows)
 
-    def steps(state, xs):
+    def steps(state, xs, first):
+        body = chunk_body(piece.cell, piece.params, piece.key, mode, valid, again, first)
         count = xs[0].shape[0]
         size = chunk_size or current().chunk_size(count, batch, mode)
         state, outputs = scan_chunks(body, state, xs, size, mode, reverse=False)
         return outputs, state
 
     def window(stream, xs):
-        inputs, resets = _concatenate((stream.inputs, stream.resets), xs)  # k2 steps
+        inputs, resets, mask = _concatenate((stream.inputs, stream.resets, stream.mask), xs)  # k2 steps
         time = stream.time - (k2 - k1) + jnp.arange(k2, dtype=jnp.int32)
-        xs = (time, inputs, resets)
+        xs = time, inputs, resets, mask
         start = lax.stop_gradient(stream.start)
         if begins:  # windows that reach back to the beginning have a gradient with respect to the initial state
             start = jax.tree.map(lambda i, s: jnp.where(stream.time <= k2 - k1, i, s), initial, start)
-        outputs, start = steps(start, jax.tree.map(lambda leaf: leaf[:k1], xs))
+        first = None if mask is None else _first(inputs, mask, resets, start, again)
+        outputs, start = steps(start, jax.tree.map(lambda leaf: leaf[:k1], xs), first)
         rest = jax.tree.map(lambda leaf: leaf[k1:], xs)
-        more, state = steps(start, rest)
+        more, state = steps(start, rest, first)
         outputs = jax.tree.map(lambda leaf: leaf[k2 - k1 :], _concatenate(outputs, more))
         start, state = lax.stop_gradient((start, state))
-        return StreamState(state, start, rest[1], rest[2], stream.time + k1), outputs
+        return StreamState(state, start, rest[1], rest[2], stream.time + k1, rest[3]), outputs
 
-    windows = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] // k1, k1, *leaf.shape[1:]), (inputs, resets))
+    windows = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] // k1, k1, *leaf.shape[1:]), (inputs, resets, mask))
     stream, outputs = lax.scan(window, stream, windows)
     outputs = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * k1, *leaf.shape[2:]), outputs)
     return swap(outputs), lax.stop_gradient(stream)
 
 
-def _begin(initial, inputs, resets):
-    """A stream of which nothing has been read."""
-    return StreamState(initial, initial, inputs, resets, jnp.int32(0))
+def _steps_of_piece(lengths, mask, resets, inputs):
+    """Which steps of the piece are run, `[T, B]` or None for all, and its resets; those past a row's length are none."""
+    if lengths is None:
+        return mask, resets
+    within = jnp.arange(jax.tree.leaves(inputs)[0].shape[0], dtype=jnp.int32)[:, None] < lengths[None]
+    return within if mask is None else mask & within, None if resets is None else resets & within
+
+
+def _first(inputs, mask, resets, start, again):
+    """What the padded steps of a window are called with: its rows' first steps."""
+    extent = Extent(jnp.sum(mask, 0, dtype=jnp.int32), jnp.argmax(mask, 0).astype(jnp.int32))
+    if resets is not None:
+        up_to_the_first = jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None] <= extent.begins[None]
+        start = replace_rows(jnp.any(resets & up_to_the_first, 0), again, start)
+    return first_step(at_first(inputs, extent, 0), start, extent.ends)
 
 
 def _before(tree, history):
