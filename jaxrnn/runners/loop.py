@@ -85,7 +85,7 @@ def _filled(extent, runs, tree):
     if extent is None:
         return tree
     first = first_step(at_first(tree, extent, 0), (), extent.ends)
-    return fill_padding(runs, tree, first.inputs)
+    return fill_padding(runs, tree, first and first.inputs)
 
 
 def _scan(problem, course, again, mode, chunk_size, rows):

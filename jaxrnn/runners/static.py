@@ -106,7 +106,8 @@ def _run(params, inputs, sequence_length, mask, resets, initial_state, reset_sta
         first = first_step(_at_first(inputs, extent), course.first, extent.ends)
     for t in reversed(range(len(inputs))) if reverse else range(len(inputs)):
         runs = None if extent is None else t < extent.ends
-        runs = runs if course.mask is None else runs & course.mask[:, t]
+        if runs is not None and course.mask is not None:
+            runs &= course.mask[:, t]
         step = Steps(valid=runs).starting(None if course.resets is None else course.resets[:, t], again, first)
         keys = None if key is None else step_key(key, t)
         x = inputs[t] if first is None else fill_padding(runs, inputs[t], first.inputs)

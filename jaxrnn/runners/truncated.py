@@ -200,9 +200,10 @@ def _steps_of_piece(lengths, mask, resets, inputs):
 
 def _first(inputs, mask, resets, start, again):
     """What the padded steps of a window are called with: its rows' first steps."""
-    extent = Extent(jnp.sum(mask, 0, dtype=jnp.int32), jnp.argmax(mask, 0).astype(jnp.int32))
+    begins = jnp.argmax(mask, 0).astype(jnp.int32)
+    extent = Extent(jnp.sum(mask, 0, dtype=jnp.int32), begins)
     if resets is not None:
-        up_to_the_first = jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None] <= extent.begins[None]
+        up_to_the_first = jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None] <= begins[None]
         start = replace_rows(jnp.any(resets & up_to_the_first, 0), again, start)
     return first_step(at_first(inputs, extent, 0), start, extent.ends)
 
