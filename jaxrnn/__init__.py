@@ -8,6 +8,7 @@ from jaxrnn.cells.dropout import DropoutWrapper
 from jaxrnn.cells.gru import GRUCell
 from jaxrnn.cells.lstm import LSTMCell, LSTMStateTuple
 from jaxrnn.cells.stack import MultiRNNCell
+from jaxrnn.cells.states import StateOutputWrapper
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
 from jaxrnn.engine.tuning import tuned_for
 from jaxrnn.episodes import resets_from_dones
@@ -37,6 +38,7 @@ __all__ = [
     "Packing",
     "RNNCell",
     "ResidualWrapper",
+    "StateOutputWrapper",
     "StepKey",
     "StreamState",
     "activate",
