@@ -55,7 +55,7 @@ LOSSES = {
 
 @pytest.mark.parametrize(
     "loss",
-    [pytest.param(loss, marks=pytest.mark.slow) if name == "the state" else loss for name, loss in LOSSES.items()],
+    [pytest.param(loss, marks=pytest.mark.slow) for loss in LOSSES.values()],  # the fast one is test_layout.py's
     ids=LOSSES,
 )
 def test_second_derivatives_in_both_orders(x64, loss):

@@ -91,12 +91,12 @@ def test_cells_that_were_run_wrong(name, way, x64):
     assert check_case(usual_case(FOUND[name], **WAYS[way]))
 
 
-@pytest.mark.parametrize("seed", fast_if(lambda seed: seed < 8, range(24)))
+@pytest.mark.parametrize("seed", fast_if(lambda seed: seed < 5, range(24)))
 def test_cells_in_four_functions(seed, x64):
     check_case(draw_case(seed))
 
 
-@pytest.mark.parametrize("seed", fast_if(lambda seed: seed < 4, range(8)))
+@pytest.mark.parametrize("seed", fast_if(lambda seed: seed < 3, range(8)))
 @pytest.mark.parametrize("kind", ["stack", "function"])
 def test_stacks_and_functions(kind, seed, x64):
     check_case(draw_case(seed, kind))
@@ -107,7 +107,7 @@ def test_random_cells_keep_the_contract(x64):
     for seed in range(15):
         cell = draw_cell(np.random.default_rng(seed), seed)
         case = usual_case(cell, lengths=None)
-        params, inputs, state = case.point
+        params, inputs, state, _ = case.point
         x = jax.tree.map(lambda leaf: leaf[:, 0], inputs)
         rows = lambda tree: jax.tree.map(lambda leaf: leaf[2:3] if leaf.ndim else leaf, tree)
         want = rows(step_by_hand(cell, params, x, state))
@@ -118,6 +118,6 @@ def test_random_cells_keep_the_contract(x64):
 def test_a_wrong_result_is_seen(x64, monkeypatch):
     case = usual_case(FOUND["no params"])
     assert check_case(case)
-    monkeypatch.setattr("tests.random_runs.by_jaxrnn", lambda case, *point: jax.tree.map(jnp.sin, point[1:]))
+    monkeypatch.setattr("tests.random_runs.by_jaxrnn", lambda case, *point: jax.tree.map(jnp.sin, point[1:3]))
     with pytest.raises(AssertionError):
         check_case(case)

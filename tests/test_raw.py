@@ -43,7 +43,7 @@ def loss(point, lengths, **options):
     return sum(jnp.sum(value * GOLDEN[weights]) for value, weights in pairs), results
 
 
-@pytest.mark.parametrize("options", fast_if(lambda options: options in MODES[:2], MODES), ids=str)
+@pytest.mark.parametrize("options", fast_if(lambda options: options in MODES[:1], MODES), ids=str)
 @pytest.mark.parametrize("case", ["mixed", "zero", "equal", "output"])
 def test_equals_tf1(case, options):
     want = {key.removeprefix(f"{case}/"): value for key, value in GOLDEN.items() if key.startswith(f"{case}/")}
