@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.engine.layout import longest_first
+from jaxrnn.engine.order import longest_first
 from jaxrnn.engine.tuning import current, using
 from tests.rows import fast_if
 

@@ -15,7 +15,8 @@ from jax import lax
 
 import jaxrnn
 from jaxrnn.engine.chunk import chunk_body, fused_chunk
-from jaxrnn.engine.masking import Extent, FirstStep, Steps, at_first, first_step, valid_steps
+from jaxrnn.engine.first import Extent, at_first, first_step
+from jaxrnn.engine.masking import Steps, valid_steps
 from jaxrnn.engine.tuning import current, using
 from jaxrnn.experimental.kernels.straight import straighten, whole
 from jaxrnn.experimental.persistent import fits, persistent_chunk, persistent_kernels
@@ -34,7 +35,7 @@ KERNEL = functools.partial(persistent_chunk, rows=3)  # does not divide B
 def run(of_four, cell, params, inputs, state, reverse=False):
     """As a runner does, with lengths and resets."""
     lengths = jnp.asarray(LENGTHS)
-    within = jnp.asarray(RESETS) & (jnp.arange(T) < lengths[:, None])
+    within = jnp.asarray(RESETS & (np.arange(T) < LENGTHS[:, None]))
     first = first_step(at_first(inputs, Extent(lengths, lengths - 1 if reverse else None), 1), state, lengths)
     valid = functools.partial(valid_steps, lengths)
     body = chunk_body(cell, params, None, SAVE, valid, jax.tree.map(jnp.sin, state), first, reverse, of_four)
@@ -221,7 +222,7 @@ def arguments(cell, dtype=jnp.float32, batch=100):
 
 def value(cell, params, xs, state, mask):
     sines = jax.tree.map(jnp.sin, state)
-    steps = Steps(mask).starting(~mask, sines, FirstStep(None, sines))
+    steps = Steps(mask).starting(~mask, sines, sines)
     outputs, end = persistent_chunk(cell, params, xs, state, steps, interpret=False)
     return outputs.astype(jnp.float32).sum() + sum((leaf.astype(jnp.float32) ** 2).sum() for leaf in jax.tree.leaves(end))
 

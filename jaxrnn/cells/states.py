@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxrnn import check
 from jaxrnn.cell import RNNCell
 from jaxrnn.engine.chunk import chunk_of_four, is_fused, plain_chunk
-from jaxrnn.keys import call_cell
+from jaxrnn.keys import as_step_key, call_cell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class StateOutputWrapper(RNNCell):
         return (output, new), new
 
     def __call__(self, params, inputs, state, *, key=None):
-        output, new = call_cell(self.cell, params, inputs, check.step(self, params, inputs, state, key), key)
+        output, new = call_cell(self.cell, params, inputs, check.step(self, params, inputs, state, key), as_step_key(key))
         return (output, new), new
 
     def chunk(self, params, xs, state, steps):

@@ -11,12 +11,14 @@ The derivative is one pair of functions, the forward and the backward pass of a 
     inplace.py   "save" and "recompute":     scanned.py   policies, offload, "recursive", host memory, shards:
        |         into arrays in place           |         a scan of checkpointed chunks
     layout.py    tiles of rows, chunks       chunk.py     a chunk of any cell
-       |         of steps                       |
+       |         of steps (order.py: the        |
+       |         longest rows first)            |
        +-------------------+--------------------+
                            |
                      derivative.py   forward and backward: the equations
                      residuals.py    what a step keeps: its gates or its state; each gives the other
-                     masking.py      padding, resets, state dropout: `enter` and `leave` a step
+                     masking.py      padding, resets, state dropout: `restart`, `enter` and `leave` a step
+                     first.py        what a cell is called with in the padding
                      step.py         one step of the four functions
 
 Who decides:

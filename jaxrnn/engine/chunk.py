@@ -24,7 +24,8 @@ from jaxrnn import check
 from jaxrnn.engine.autodiff import Live, with_backward
 from jaxrnn.engine.derivative import Derivative, forward
 from jaxrnn.engine.facts import StepFacts, step_shapes
-from jaxrnn.engine.masking import FirstStep, Steps, enter, fill_padding, leave, restart, zero_padding
+from jaxrnn.engine.first import FirstStep
+from jaxrnn.engine.masking import Steps, enter, fill_padding, leave, restart, zero_padding
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import Rewritten, recur_tangent
 from jaxrnn.engine.step import update
@@ -172,7 +173,7 @@ def chunk_body(
         time, inputs, resets, mask = flip(chunk)
         runs = None if valid is None else valid(time, mask)
         step_key = None if key is None else jax.vmap(fold_in, (None, 0))(key, time)
-        steps = make(runs, step_key=step_key, count=time.shape[0]).starting(resets, start, first)
+        steps = make(runs, step_key=step_key, count=time.shape[0]).starting(resets, start, first and first.state)
         inputs = inputs if first is None else fill_padding(runs, inputs, first.inputs)
         outputs, state = run_chunk(cell, params, inputs, state, steps)
         return state, flip(zero_padding(runs, outputs))

@@ -26,8 +26,9 @@ from jaxrnn.engine.autodiff import Live, add_tangents, residuals_are_constant, w
 from jaxrnn.engine.chunk import chunk_body, step_by_step
 from jaxrnn.engine.derivative import Derivative, forward, put
 from jaxrnn.engine.facts import StepFacts
+from jaxrnn.engine.first import Extent, FirstStep, at_first, first_step
 from jaxrnn.engine.layout import Chunk, Layout, item
-from jaxrnn.engine.masking import Extent, FirstStep, Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
+from jaxrnn.engine.masking import Steps, fill_padding, valid_steps, zero_padding
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import Rewritten, recur_tangent
 from jaxrnn.engine.scanned import scan_chunks
@@ -59,7 +60,7 @@ class Reads(NamedTuple):
         tile, xs, first = chunk.tile, chunk.read(self.inputs), chunk.tile.take_first(self.first)
         valid = valid_steps(tile.lengths, chunk.times, chunk.read(self.mask))
         start = tile.take(self.start)
-        steps = Steps(valid, count=chunk.size).starting(chunk.read(self.resets), start, first, differentiated)
+        steps = Steps(valid, count=chunk.size).starting(chunk.read(self.resets), start, first and first.state, differentiated)
         return (xs if first is None else fill_padding(valid, xs, tile.where_there_are_steps(first.inputs))), steps
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxrnn.engine.tuning import ROWS_TO_COMPARE
+from jaxrnn.engine.order import longest_first
 from jaxrnn.typing import Dim, Shapes, Tree
 
 
@@ -228,16 +228,6 @@ class Chunk:
         where = jnp.stack([rows, jnp.broadcast_to(jnp.asarray(self._start, rows.dtype), rows.shape)], 1)
         mode = lax.GatherScatterMode.FILL_OR_DROP
         return lax.scatter(leaf, where, value, windows, unique_indices=True, mode=mode)
-
-
-def longest_first(lengths: jax.Array, most_compared: int = ROWS_TO_COMPARE) -> jax.Array:
-    """The rows in the order of their lengths, `[B]`."""
-    if lengths.shape[0] > most_compared:
-        return jnp.argsort(lengths, descending=True).astype(jnp.int32)
-    rows = jnp.arange(lengths.shape[0], dtype=jnp.int32)
-    longer, alike = lengths[None] > lengths[:, None], lengths[None] == lengths[:, None]
-    places = jnp.sum(longer | (alike & (rows[None] < rows[:, None])), 1, dtype=jnp.int32)
-    return jnp.sum(jnp.where(places[None] == rows[:, None], rows[None], 0), 1, dtype=jnp.int32)
 
 
 def item(tree: Tree, i: Dim) -> Tree:

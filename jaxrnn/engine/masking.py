@@ -10,14 +10,14 @@ and all three are linear in the states they get.
 
 The cell is called at a padded step too. Its result is dropped, and its derivative is multiplied by zero. If the cell divides by
 its inputs, 0 * inf would put NaN into the gradient of every weight. So a padded step is called with the inputs and the state
-of its row's first step (`FirstStep`): a cell that is finite at all valid steps is finite there.
+of its row's first step (`jaxrnn.engine.first`): a cell that is finite at all valid steps is finite there.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +25,8 @@ import numpy as np
 from jax import lax
 from jax.export import is_symbolic_dim
 
-from jaxrnn.engine.autodiff import without_gradient
 from jaxrnn.keys import StepKey, fold_in
-from jaxrnn.typing import Dim, Inputs, State, Tree
+from jaxrnn.typing import Dim, State, Tree
 
 
 @jax.tree_util.register_dataclass
@@ -94,15 +93,15 @@ class Steps:
         both = _optional(lambda a, b: b if a is None else a if b is None else a * b, self.drop, drop)
         return dataclasses.replace(self, drop=both)
 
-    def starting(self, resets: jax.Array | None, start: State, first: FirstStep | None, differentiated: bool = True) -> Steps:
-        """The same steps: at `resets` `[K, B]` the state is `start`; padded ones are called with the state of `first`.
+    def starting(self, resets: jax.Array | None, start: State, first: State | None, differentiated: bool = True) -> Steps:
+        """The same steps: at `resets` `[K, B]` the state is `start`; padded ones are called with `first`.
 
         Where nothing is differentiated a padded step can be called with any state, which saves up to 8 % of a forward pass.
         """
         steps = self if resets is None else dataclasses.replace(self, again=resets, start=start)
         if first is None or self.valid is None or not differentiated:
             return steps
-        return dataclasses.replace(steps, padded=~self.valid, first=first.state)
+        return dataclasses.replace(steps, padded=~self.valid, first=first)
 
     def layer(self, i: int) -> Steps:
         """What layer i of a stack gets: its part of whatever looks like the state, and keys of its own."""
@@ -183,78 +182,3 @@ def leave(step: Steps, old: State, new: State) -> State:
     """
     new = step.dropped(new)
     return new if step.valid is None else select_rows(step.valid, new, old)
-
-
-# ---- the first step of every row
-
-
-class Extent(NamedTuple):
-    """Which steps of each row are run.
-
-    Attributes:
-      ends: `[B]`, one more than the last step; 0 in a row without steps.
-      begins: `[B]`, the step that is run first; None is step 0 in every row.
-    """
-
-    ends: jax.Array
-    begins: jax.Array | None
-
-
-class FirstStep(NamedTuple):
-    """What the cell is called with at each row's first step, inputs and state, leaves `[B, ...]`."""
-
-    inputs: Inputs
-    state: State
-
-
-def first_step(inputs: Inputs, state: State, lengths: jax.Array | None) -> FirstStep | None:
-    """What padded steps are called with; None if there are none of them. It has no gradient.
-
-    A row without steps is given another row's first step.
-
-    Args:
-      inputs, state: each row's first inputs (`at_first`) and the state there, leaves `[B, ...]`.
-      lengths: `[B]`, 0 in a row without steps, or None.
-    """
-    if lengths is None:
-        return None
-    inputs = _borrowed(without_gradient(inputs), lengths, jnp.ones_like)  # of which most functions are finite
-    return FirstStep(inputs, _borrowed(without_gradient(state), lengths, None))
-
-
-def at_first(tree: Tree, extent: Extent | None, axis: int) -> Tree:
-    """What each row of a sequence, with time along `axis`, has at the first step that is run, leaves `[B, ...]`."""
-    if extent is None:
-        return None
-
-    def first(leaf):
-        if leaf.shape[axis] == 0:
-            return jnp.zeros((*leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype)
-        if extent.begins is None:
-            return lax.index_in_dim(leaf, 0, axis, keepdims=False)
-        begins = jnp.clip(extent.begins, 0, leaf.shape[axis] - 1)
-        at = lambda row, t: lax.dynamic_index_in_dim(row, t, keepdims=False)
-        return jax.vmap(at, (1 - axis, 0))(leaf, begins)
-
-    return jax.tree.map(first, tree)
-
-
-def _borrowed(tree: Tree, lengths: jax.Array, default: Callable | None) -> Tree:
-    """`tree` `[B, ...]` in rows with steps, in the others what one of these has; where none has any, `default` of the shape."""
-    batch = lengths.shape[0]
-    rows = jnp.arange(batch, dtype=lengths.dtype) + 0 * lengths  # spread over devices as the lengths are
-    lender = jnp.min(jnp.where(lengths > 0, rows, batch), initial=batch)  # `batch` if no row has steps
-
-    def borrow(leaf):
-        if leaf.ndim < 1 or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # a key
-            return leaf
-        own, zeros = leaf if default is None else default(leaf), jnp.zeros_like(leaf)
-        lent = select_rows(rows == lender, leaf, zeros)
-        lent = (
-            zeros | jnp.any(lent, 0, keepdims=True)
-            if leaf.dtype == jnp.bool_
-            else zeros + jnp.sum(lent, 0, keepdims=True, dtype=leaf.dtype)
-        )
-        return select_rows(lengths > 0, leaf, jnp.where(lender < batch, lent, own))
-
-    return jax.tree.map(borrow, tree)

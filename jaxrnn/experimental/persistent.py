@@ -136,7 +136,7 @@ def fits(cell: Any, params: Any, xs: Any, state: Any, *, rows: int | None = None
 
     def on_chip(params, xs, state):
         z = facts.over_time(cell.project)(params, xs)
-        weights = kernel.line(_step(cell, params), None, state, (z, Steps())).weights
+        weights = kernel.line(_step(cell, params), (None, None), state, (z, Steps())).weights
         zeros = lambda tree: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), tree)
         return weights, zeros(tile_shapes(kernel.rows, 0, state)), zeros(tile_shapes(kernel.rows, 1, z))
 

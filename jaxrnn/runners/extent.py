@@ -19,7 +19,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.engine.masking import Extent, replace_rows
+from jaxrnn.engine.first import Extent
+from jaxrnn.engine.masking import replace_rows
 from jaxrnn.typing import State
 
 

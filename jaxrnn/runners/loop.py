@@ -12,9 +12,10 @@ from jax import lax
 
 from jaxrnn import check
 from jaxrnn.engine.chunk import chunk_body, fused_throughout, is_fused, run_chunk
+from jaxrnn.engine.first import Extent, at_first, first_step
 from jaxrnn.engine.inplace import run_in_place
 from jaxrnn.engine.layout import Layout
-from jaxrnn.engine.masking import Extent, Steps, at_first, fill_padding, first_step, valid_steps, zero_padding
+from jaxrnn.engine.masking import Steps, fill_padding, valid_steps, zero_padding
 from jaxrnn.engine.scanned import scan_chunks
 from jaxrnn.engine.tuning import current
 from jaxrnn.memory.modes import RECOMPUTE, SAVE, Mode

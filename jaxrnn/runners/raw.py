@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
-from jaxrnn.engine.masking import FirstStep, fill_padding, first_step, select_rows, zero_padding
+from jaxrnn.engine.first import FirstStep, first_step
+from jaxrnn.engine.masking import fill_padding, select_rows, zero_padding
 from jaxrnn.engine.scanned import scan_chunks
 from jaxrnn.engine.tuning import current
 from jaxrnn.jit import jit_by_value

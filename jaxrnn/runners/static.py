@@ -10,16 +10,8 @@ import jax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxrnn import check
-from jaxrnn.engine.masking import (
-    Steps,
-    enter,
-    fill_padding,
-    first_step,
-    leave,
-    restart,
-    select_rows,
-    zero_padding,
-)
+from jaxrnn.engine.first import first_step
+from jaxrnn.engine.masking import Steps, enter, fill_padding, leave, restart, select_rows, zero_padding
 from jaxrnn.jit import jit_by_value
 from jaxrnn.keys import call_cell, step_key
 from jaxrnn.memory.host import on_host
@@ -108,7 +100,7 @@ def _run(params, inputs, sequence_length, mask, resets, initial_state, reset_sta
         runs = None if extent is None else t < extent.ends
         if runs is not None and course.mask is not None:
             runs &= course.mask[:, t]
-        step = Steps(valid=runs).starting(None if course.resets is None else course.resets[:, t], again, first)
+        step = Steps(valid=runs).starting(None if course.resets is None else course.resets[:, t], again, first and first.state)
         keys = None if key is None else step_key(key, t)
         x = inputs[t] if first is None else fill_padding(runs, inputs[t], first.inputs)
         old = restart(step, state)

@@ -13,7 +13,8 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxrnn import check
 from jaxrnn.engine.autodiff import without_gradient
 from jaxrnn.engine.chunk import chunk_body
-from jaxrnn.engine.masking import Extent, at_first, first_step, replace_rows
+from jaxrnn.engine.first import Extent, at_first, first_step
+from jaxrnn.engine.masking import replace_rows
 from jaxrnn.engine.scanned import scan_chunks
 from jaxrnn.engine.tuning import current
 from jaxrnn.jit import jit_by_value
