@@ -30,6 +30,10 @@ def close(got, want):
 
 def dynamic(params, inputs, lengths, resets, key=None):
     options = {"sequence_length": lengths, "resets": resets, "key": key, "chunk_size": 2, "memory": "recompute"}
+    options |= {
+        "mask": ~jnp.roll(resets, 2, 1),
+        "reset_state": jax.tree.map(jnp.ones_like, CELL.initial_state(inputs.shape[0])),
+    }
     outputs, state = jaxrnn.dynamic_rnn(CELL, params, inputs, **options)
     return jnp.sin(outputs).sum() + sum((leaf**2).sum() for leaf in jax.tree.leaves(state))
 
@@ -38,6 +42,7 @@ def truncated(params, inputs, lengths, resets):
     stream, total = None, 0.0
     for piece in (slice(0, 4), slice(4, 8)):
         options = {"k1": 2, "k2": 3, "stream": stream, "resets": resets[:, piece]}
+        options |= {"mask": ~jnp.roll(resets, 2, 1)[:, piece], "sequence_length": jnp.minimum(lengths, 4)}
         outputs, stream = jaxrnn.truncated_rnn(CELL, params, inputs[:, piece], **options)
         total += jnp.sin(outputs).sum()
     return total

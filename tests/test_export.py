@@ -242,13 +242,15 @@ def test_a_function_counts_its_steps():
     close(jax.jit(exported(f, args).call)(*args), (outputs, (5, h)))
 
 
-def test_resets():
+def test_resets_and_masks():
     def f(params, inputs, begins):
         resets = begins[:, None] == jnp.arange(inputs.shape[1])[None]
-        return jaxrnn.dynamic_rnn(GRU.cell, params, inputs, resets=resets)
+        mask = begins[:, None] - 2 != jnp.arange(inputs.shape[1])[None]
+        return jaxrnn.dynamic_rnn(GRU.cell, params, inputs, resets=resets, mask=mask)
 
     args = *arguments(GRU, 2, 5)[:2], np.array([3, 9], np.int32)
-    want = oracle.rnn(GRU.step, *args[:2], np.zeros((2, 5)), resets=args[2][:, None] == np.arange(5))
+    at = lambda t: args[2][:, None] - t == np.arange(5)
+    want = oracle.rnn(GRU.step, *args[:2], np.zeros((2, 5)), resets=at(0), mask=~at(2))
     close(jax.jit(exported(f, args).call)(*args), want)
 
 

@@ -76,6 +76,18 @@ def test_hessian_equals_differences_of_the_gradient(memory, x64):
     np.testing.assert_allclose(twice, want, rtol=1e-6, atol=1e-8)
 
 
+def test_one_sequence_and_several_batch_axes():
+    """As the docstring says: a batch of one, a vmap."""
+    cell = jaxrnn.LSTMCell(4)
+    params = cell.init(KEY, D)
+    inputs = jax.random.normal(KEY, (2, B, T, D))
+    run = lambda x: jaxrnn.dynamic_rnn(cell, params, x)
+    both = jax.vmap(run)(inputs)
+    for i in range(2):
+        close(jax.tree.map(lambda leaf, i=i: leaf[i], both), run(inputs[i]))
+        close(jax.tree.map(lambda leaf, i=i: leaf[i, :1], both), run(inputs[i, 0][None]))
+
+
 def test_vmap_over_params_inputs_lengths_and_keys():
     cell = jaxrnn.DropoutWrapper(jaxrnn.GRUCell(4), 0.7, 0.7, 0.7)
     params = jax.vmap(lambda k: cell.init(k, D))(jax.random.split(KEY, 3))

@@ -43,6 +43,8 @@ def dynamic_rnn(
             if not mask[t]: outputs[t] = zeros; continue
             outputs[t], state = cell(params, inputs[t], state, key=step_key(key, t))
 
+    One sequence is a batch of one, `inputs[None]`. Several batch axes, or params of several nets, are a `jax.vmap` of the run.
+
     Forward and reverse mode, `jax.hessian`, `jax.vmap` over any argument and `jax.checkpoint` around it all work; only second
     derivatives of an offloaded run do not, for JAX cannot differentiate what lies on the host again.
 
