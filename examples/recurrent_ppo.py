@@ -1,19 +1,19 @@
-"""Recurrent PPO: a GRU learns by reinforcement to remember which way to turn, in a minute on two CPU cores.
+"""Recurrent PPO: a GRU learns by reinforcement to remember which way to turn, in half a minute on two CPU cores.
 
-    python examples/recurrent_ppo.py                             a corridor of 10 steps
-    python examples/recurrent_ppo.py --length 30 --rollout 128   a longer one
-    python examples/recurrent_ppo.py --rollout 8                 gradients shorter than the corridor: only the carry is left
+    python examples/recurrent_ppo.py
+    python examples/recurrent_ppo.py --length 30 --rollout 128 --updates 200    a longer corridor, in a minute and a half
+    python examples/recurrent_ppo.py --rollout 8 --updates 800    gradients end short of the cue: some seeds learn, and late
 
 A T-maze (after Bakker, 2001). An agent stands at the start of a corridor and sees a cue, left or right. From the next step
-on the cue is gone: all places in the corridor look the same. At the junction at its end the agent has to turn to the side that
-the cue showed. That earns 1, the other side 0, and ends the episode; so does a time limit, with 0. The optimum is a mean return
-of 1. Without a memory the junction is a toss of a coin, and no policy is better than 1/2.
+on the cue is gone, and all of the corridor looks the same. At the junction at its end the agent has to turn to the side that
+the cue showed: that earns 1, the other side 0. Both end the episode, and so do 4 N steps. The optimum is a mean return
+of 1. Without a memory the turn is a toss of a coin, and no policy is better than 1/2.
 
-Policy and value function are one cell, a GRU with a linear layer on top. It acts step by step; it learns by PPO (Schulman et al.,
-2017), where `dynamic_rnn` runs it over whole rollouts, from the state in which each began, and resets that where an episode ends.
-Beside it the same policy is trained without a memory: its state is reset at every step. All seeds of both are one program.
+Policy and value function are one cell, a GRU with a linear layer on top. It acts step by step. It learns by PPO (Schulman et
+al., 2017), where `dynamic_rnn` runs it over whole rollouts: from the state in which the rollout began, with a reset where an
+episode begins. Beside it the same cell is trained without a memory, reset at every step. All seeds of both are one program.
 
-Writes recurrent_ppo.png to out/recurrent_ppo/.
+Writes mean_returns.png to out/recurrent_ppo/.
 """
 
 import argparse
@@ -41,14 +41,13 @@ parser.add_argument("--rollout", type=int, default=64, help="T, steps in each en
 parser.add_argument("--units", type=int, default=32, help="H, of the GRU")
 parser.add_argument("--epochs", type=int, default=4, help="passes over a rollout")
 parser.add_argument("--minibatches", type=int, default=4, help="in a pass; each has its share of the environments")
-parser.add_argument("--learning-rate", type=float, default=3e-3, help="at its start; it falls to zero")
+parser.add_argument("--learning-rate", type=float, default=1e-3, help="at its start; it falls to zero")
 parser.add_argument("--discount", type=float, default=0.99, help="gamma, of rewards to come")
 parser.add_argument("--trace", type=float, default=0.95, help="lambda, of generalised advantage estimation")
 parser.add_argument("--clip", type=float, default=0.2, help="epsilon, how far an importance ratio counts")
 parser.add_argument("--entropy", type=float, default=0.01, help="weight of the entropy bonus")
 parser.add_argument("--seeds", type=int, default=4, help="runs with a memory, and as many without")
 parser.add_argument("--seed", type=int, default=0, help="the first of them")
-parser.add_argument("--reports", type=int, default=10, help="progress lines")
 
 OPTIMUM, CHANCE = 1.0, 0.5  # mean returns: of the best policy, and of the best one without a memory
 FORWARD, LEFT, RIGHT = range(3)
@@ -124,17 +123,22 @@ def of_action(log_probs, action):
     return jnp.take_along_axis(log_probs, action[..., None], -1)[..., 0]
 
 
-def roll_out(cell, params, acting, key, forget, settings):
-    """T steps of every agent, and where they are then; `forget` resets the state at every step, not at new episodes alone."""
+def think(cell, params, acting: Acting, forget, settings):
+    """A step of the cell: what it sees, its policy and value, its new state. `forget` resets it at every step."""
     own = cell.initial_state(settings.environments)
+    again = (acting.done | forget)[:, None]
+    state = jax.tree.map(lambda new, old: jnp.where(again, new, old), own, acting.state)
+    sight = look(acting.maze, settings.length)
+    output, state = cell(params, sight, state)
+    return sight, *policy_and_value(output), state
+
+
+def roll_out(cell, params, acting: Acting, key, forget, settings) -> tuple[Acting, Steps]:
+    """T steps of every agent, and where they are then."""
 
     def step(acting, key):
         act_key, maze_key = jax.random.split(key)
-        again = (acting.done | forget)[:, None]
-        state = jax.tree.map(lambda new, old: jnp.where(again, new, old), own, acting.state)
-        sight = look(acting.maze, settings.length)
-        output, state = cell(params, sight, state)
-        log_probs, value = policy_and_value(output)
+        sight, log_probs, value, state = think(cell, params, acting, forget, settings)
         action = jax.random.categorical(act_key, log_probs)
         maze, reward, done = move(acting.maze, action, maze_key, settings.length)
         return Acting(maze, state, done), Steps(sight, action, of_action(log_probs, action), value, reward, done)
@@ -207,65 +211,121 @@ def learn(params, opt_state, batch: Batch, key, cell, optimizer, settings):
     return lax.scan(step, (params, opt_state), rows.reshape(settings.epochs * settings.minibatches, -1))
 
 
-def update(training: Training, forget, cell, optimizer, settings):
-    """A rollout and what is learned from it; also the mean return of its episodes, and how far the first ratios are from 1."""
+class News(NamedTuple):
+    """What an update reports."""
+
+    earned: jax.Array  # the sum of the rollout's rewards; all of an episode's comes with its end
+    ended: jax.Array  # episodes
+    distance: jax.Array  # of the first importance ratios from 1: the learner's policy is still the actor's
+
+
+def update(training: Training, forget, cell, optimizer, settings) -> tuple[Training, News]:
+    """A rollout, and what is learned from it."""
     params, opt_state, before, key = training
     key, act_key, learn_key = jax.random.split(key, 3)
     acting, steps = roll_out(cell, params, before, act_key, forget, settings)
-    # The value of what comes next counts only where the episode goes on, and there the state is not to be reset.
-    state = jax.tree.map(lambda leaf: jnp.where(forget, 0, leaf), acting.state)
-    _, last_value = policy_and_value(cell(params, look(acting.maze, settings.length), state)[0])
+    last_value = think(cell, params, acting, forget, settings)[2]
+    advantage = advantages(steps, last_value, settings.discount, settings.trace)
     resets = jaxrnn.resets_from_dones(steps.done, before.done) | forget
-    batch = Batch(steps, before.state, resets, advantages(steps, last_value, settings.discount, settings.trace))
+    batch = Batch(steps, before.state, resets, advantage)
     (params, opt_state), distances = learn(params, opt_state, batch, learn_key, cell, optimizer, settings)
-    mean_return = steps.reward.sum() / steps.done.sum()  # all of an episode's reward comes with its end
-    return Training(params, opt_state, acting, key), (mean_return, distances[0])
+    return Training(params, opt_state, acting, key), News(steps.reward.sum(), steps.done.sum(), distances[0])
+
+
+# ---- the results
+
+
+def mean_returns(history: list[News]) -> np.ndarray:
+    """The mean return of each run's episodes in these updates, `[2, seeds]`: with a memory, and without."""
+    earned, ended = (np.sum(part, axis=0).reshape(2, -1) for part in list(zip(*history, strict=True))[:2])
+    return np.where(ended > 0, earned / np.maximum(ended, 1), np.nan)
+
+
+def row(means: np.ndarray) -> str:
+    """Some means in a row, one for each seed."""
+    return "  ".join(f"{mean:.3f}" for mean in means)
+
+
+def draw(path: pathlib.Path, returns: np.ndarray) -> None:
+    """Mean returns `[updates, 2, seeds]`, a thin line for each seed, beside the optimum and chance."""
+    try:
+        import matplotlib
+    except ImportError:
+        print(f"no {path.name}: matplotlib is not installed (pip install 'jaxrnn[examples]')")
+        return
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    updates, _, seeds = returns.shape
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for height, label in ((OPTIMUM, "optimum"), (CHANCE, "chance")):
+        axes.axhline(height, color="0.7", linewidth=0.8, linestyle="--", zorder=0)
+        axes.text(1.01 * updates, height, label, color="0.4", va="center")
+    labels = (f"GRU, {seeds} seeds", "tab:blue", 0.93), ("the same, reset at every step", "tab:red", 0.35)
+    for runs, (label, color, height) in zip(returns.swapaxes(0, 1), labels, strict=True):
+        axes.plot(np.arange(1, updates + 1), runs, color=color, linewidth=0.8)
+        axes.text(updates, height, label, color=color, va="center", ha="right")
+    axes.set(xlabel="update", ylabel="mean return of a rollout's episodes", xlim=(0, updates), ylim=(0, 1.05))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    print(f"wrote {path}")
 
 
 # ---- the run
 
 
 def init(key, cell, optimizer, settings) -> Training:
-    """New params, agents at the start of new mazes."""
+    """New params; agents at the start of new mazes."""
     params_key, maze_key, key = jax.random.split(key, 3)
-    params = cell.init(params_key, SIGHTS)
-    batch = settings.environments
+    params, batch = cell.init(params_key, SIGHTS), settings.environments
     acting = Acting(new_mazes(maze_key, batch), cell.initial_state(batch), jnp.ones(batch, bool))
     return Training(params, optimizer.init(params), acting, key)
 
 
-def train(settings):
-    """Mean returns `[2, seeds, updates]`, with a memory and without, and the first ratios' distances from 1."""
+def train(settings: argparse.Namespace) -> list[News]:
+    """Runs all updates of all seeds, with a memory and without; what they reported, leaves `[2 seeds]`."""
+    updates, seeds = settings.updates, settings.seeds
     cell = jaxrnn.OutputProjectionWrapper(jaxrnn.GRUCell(settings.units), ACTIONS + 1)
-    steps = settings.updates * settings.epochs * settings.minibatches
-    rate = optax.linear_schedule(settings.learning_rate, 0.0, steps)
+    rate = optax.linear_schedule(settings.learning_rate, 0.0, updates * settings.epochs * settings.minibatches)
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(rate, eps=1e-5))
-    keys = jax.vmap(jax.random.key)(settings.seed + jnp.arange(settings.seeds))
-    forget = jnp.repeat(jnp.array([False, True]), settings.seeds)
-    training = jax.jit(jax.vmap(lambda key: init(key, cell, optimizer, settings)))(jnp.concatenate([keys, keys]))
+    parts = {"cell": cell, "optimizer": optimizer, "settings": settings}
+    start = jax.jit(jax.vmap(functools.partial(init, **parts)))
+    go_on = jax.jit(jax.vmap(functools.partial(update, **parts)), donate_argnums=0)
 
-    @functools.partial(jax.jit, static_argnames="count", donate_argnames="training")
-    def updates(training, count):
-        def run(training, forget):
-            return lax.scan(lambda carry, _: update(carry, forget, cell, optimizer, settings), training, length=count)
-
-        return jax.vmap(run)(training, forget)
-
-    history, done, began, speed = [], 0, time.perf_counter(), 0.0
-    each = -(-settings.updates // settings.reports)
-    frames = 2 * settings.seeds * settings.environments * settings.rollout
-    while done < settings.updates:
-        count = min(each, settings.updates - done)
-        t = time.perf_counter()
-        training, news = jax.block_until_ready(updates(training, count))
-        took = time.perf_counter() - t
+    keys = jax.vmap(jax.random.key)(settings.seed + jnp.arange(2 * seeds) % seeds)
+    forget = jnp.arange(2 * seeds) >= seeds
+    training, history, began, speed = start(keys), [], time.perf_counter(), ""
+    every, steps = max(1, updates // 10), 2 * seeds * settings.environments * settings.rollout
+    for done in range(1, updates + 1):
+        training, news = go_on(training, forget)
         history.append(jax.tree.map(np.asarray, news))
-        done += count
-        print(done, took, count*frames/took, history[-1][0][:, -5:].mean(1).round(3), flush=True)
-    returns, distances = (np.concatenate(parts, 1) for parts in zip(*history, strict=True))
-    print("total", time.perf_counter() - began, "ratio", distances.max())
-    return returns
+        if done == 1:
+            print(f"compiled and made the first update in {time.perf_counter() - began:.1f} s", flush=True)
+            began = time.perf_counter()
+        else:
+            speed = f"{(done - 1) * steps / (time.perf_counter() - began) / 1000:.0f}k steps/s"
+        if done % every == 0 or done == updates:
+            memory, none = map(row, mean_returns(history[-every:]))
+            print(f"update {done:>{len(str(updates))}}/{updates}  GRU {memory}  no memory {none}  {speed}", flush=True)
+    return history
+
+
+def main(settings: argparse.Namespace) -> None:
+    """Trains, prints, draws."""
+    out = pathlib.Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"T-maze of length {settings.length}: mean returns of {settings.seeds} seeds, optimum {OPTIMUM}, chance {CHANCE}")
+    history = train(settings)
+    last = max(1, settings.updates // 10)
+    memory, none = map(row, mean_returns(history[-last:]))
+    print(f"\nmean return of the last {last} updates, seed {settings.seed} and on")
+    print(f"  GRU                           {memory}\n  the same, reset at each step  {none}")
+    print(f"importance ratios of an update's first step: 1, to {max(news.distance.max() for news in history):.1e}")
+    draw(out / "mean_returns.png", np.array([mean_returns([news]) for news in history]))
 
 
 if __name__ == "__main__":
-    train(parser.parse_args())
+    options = parser.parse_args()
+    if options.environments % options.minibatches:
+        parser.error("--minibatches has to divide --environments")
+    main(options)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -71,6 +72,42 @@ def test_the_book(start):
     padded = table.copy()
     padded[1, 1] = 0
     np.testing.assert_allclose(tables, [table, table, table, padded], atol=1e-6)
+
+
+# ---- recurrent_ppo.py
+
+
+def test_recurrent_ppo(start, tmp_path):
+    """The learner's policy is the actor's, over resets and from one rollout to the next."""
+    sizes = {"length": 2, "environments": 4, "rollout": 8, "units": 4, "seeds": 2, "minibatches": 2, "epochs": 1}
+    outputs = finish(start("recurrent_ppo.py", *flags(out=tmp_path, updates=3, **sizes)))
+    assert "update 3/3" in outputs and "matplotlib is not installed" in outputs
+    line = next(line for line in outputs.splitlines() if line.startswith("importance ratios"))
+    assert float(line.split()[-1]) < 1e-5
+
+
+@pytest.fixture
+def usual_dtypes():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def test_mazes(usual_dtypes):
+    """Forward to the junction, a bump there, the turn that the cue showed; the wrong turn; too much time."""
+    ppo = load("recurrent_ppo")
+    maze = ppo.Maze(np.zeros(3, np.int32), np.array([ppo.LEFT, ppo.LEFT, ppo.RIGHT]), np.zeros(3, np.int32))
+    assert (np.argmax(ppo.look(maze, 2), 1) == [0, 0, 1]).all()
+    forward, left = np.full(3, ppo.FORWARD), np.array([ppo.LEFT, ppo.RIGHT, ppo.FORWARD])
+    for actions, sights in ((forward, 2), (forward, 3), (forward, 3)):
+        maze, reward, done = ppo.move(maze, actions, jax.random.key(0), 2)
+        assert (np.argmax(ppo.look(maze, 2), 1) == sights).all() and not reward.any() and not done.any()
+    maze, reward, done = ppo.move(maze, left, jax.random.key(0), 2)
+    np.testing.assert_array_equal(reward, [1, 0, 0])
+    np.testing.assert_array_equal(done, [True, True, False])
+    np.testing.assert_array_equal(maze.clock, [0, 0, 4])
+    for _ in range(4):
+        maze, _, done = ppo.move(maze, forward, jax.random.key(0), 2)
+    assert done[2] and maze.place[2] == maze.clock[2] == 0
 
 
 # ---- sequence_lengths.py

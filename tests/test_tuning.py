@@ -25,16 +25,24 @@ def facts(cell, batch, tuning=NEW_CPU):
 @pytest.mark.parametrize(
     ("cell", "batch", "one_by_one"),
     [
-        (jaxrnn.BasicRNNCell(64), 6, True),
+        (jaxrnn.BasicRNNCell(64), 4, True),
+        (jaxrnn.BasicRNNCell(16), 5, False),  # many rows
         (jaxrnn.GRUCell(64), 4, True),
         (jaxrnn.LSTMCell(64), 4, False),  # much work
-        (jaxrnn.LSTMCell(16), 7, False),  # many rows
         (jaxrnn.LSTMCell(16), 1, False),  # a vector as it is
     ],
     ids=repr,
 )
 def test_a_few_rows_are_vectors(cell, batch, one_by_one):
     assert isinstance(facts(cell, batch).rewritten(cell), RowByRow) == one_by_one
+
+
+def test_less_is_done_row_by_row_without_a_derivative():
+    for cell, rows in ((jaxrnn.GRUCell(16), 2), (jaxrnn.GRUCell(32), 2)):
+        of_batch = facts(cell, rows)
+        rewritten = of_batch.rewritten(cell)
+        assert isinstance(rewritten, RowByRow)
+        assert isinstance(of_batch.of_values(rewritten), RowByRow) == (cell.num_units == 16)
 
 
 @pytest.mark.parametrize("other", [{"old_loops": True}, {"platform": "gpu"}, {"sharded": True}], ids=str)

@@ -120,7 +120,7 @@ def fused_chunk(cell: Any, params: Params, xs: Inputs, state: State, steps: Step
 
 
 def _forward(chunk: _Chunk, args: tuple, keeps: bool) -> tuple[tuple[Outputs, State], list]:
-    (params, xs, state, steps), cell = args, chunk.tuned
+    (params, xs, state, steps), cell = args, chunk.tuned if keeps else chunk.facts.of_values(chunk.tuned)
 
     def step(z, state):
         if not keeps:

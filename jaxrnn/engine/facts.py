@@ -86,6 +86,11 @@ class StepFacts:
         runs_apart = halves and self.have_rows and not any(self.gates.reads_fixed + self.combine.reads_fixed)
         return Halves(cell, self.rows) if runs_apart and self.tuning.halves(self.rows, *sizes) else Rewritten(cell)
 
+    def of_values(self, rewritten: Rewritten) -> Rewritten:
+        """That form for a run that is not differentiated."""
+        by_rows = isinstance(rewritten, RowByRow) and not self.tuning.row_by_row(self.rows, self._weights, differentiated=False)
+        return Rewritten(rewritten.cell) if by_rows else rewritten
+
     @property
     def tile(self) -> int | None:
         """R, where rows end at different steps; None is B."""

@@ -159,6 +159,7 @@ def _step_by_step(run: Run, reads: Reads) -> tuple[Outputs, State]:
 
 def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State], Tape | None]:
     """Runs, and keeps for the backward pass what it needs."""
+    run = run if keeps else dataclasses.replace(run, tuned=run.facts.of_values(run.tuned))
     layout, params, saves = run.layout, reads.params, keeps and run.mode == SAVE
     step, kept, store = _step(run, params, saves)
 

@@ -26,7 +26,7 @@ ROWS_OF_ANY_BATCH = 16  # what a batch counts as whose size is known when an exp
 GPUS = ("gpu", "cuda", "rocm")
 PLATFORMS = ("cpu", "tpu", *GPUS)
 
-_FEW_ROWS = range(2, 7)
+_FEW_ROWS = range(2, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Tuning:
       of_four: what runs a chunk of a cell in four functions (`jaxrnn.experimental`); None is the engine.
       tile_rows, weights_of_small_tiles: see `tile`.
       rows_of_halves, weights_of_halves: see `halves`.
-      little_work: multiplications of a recurrent product that XLA had better do as products of vectors.
+      little_work: multiplications of a recurrent product that XLA had better do as products of vectors, in a run that is
+        differentiated; least_work: in one that is not.
       many_rows: of a batch whose step's product is one of matrices.
     """
 
@@ -53,6 +54,7 @@ class Tuning:
     rows_of_halves: int = 16
     weights_of_halves: range = range(2**16 + 1, 2**21)
     little_work: int = 50_000
+    least_work: int = 4096
     many_rows: int = 8
 
     @property
@@ -111,15 +113,17 @@ class Tuning:
             return False
         return 2 * state <= gates < 96_000 and weights in self.weights_of_halves
 
-    def row_by_row(self, rows: Dim, weights: int) -> bool:
+    def row_by_row(self, rows: Dim, weights: int, differentiated: bool = True) -> bool:
         """Whether a product of a few rows is done as products of vectors.
 
         From jax 0.11 on XLA compiles a loop of small arrays into one function, with the products of vectors in it; for a
-        product of matrices it calls a library at every step. 0.35 to 0.7 of a training step's time with two rows, 0.5 to 0.8
-        with four.
+        product of matrices it calls a library at every step. 0.45 to 0.8 of a training step's time with two rows, 0.65 to 0.9
+        with four; with five and six up to 1.6. A forward pass alone has less beside the product: it gains where the product
+        is tiny (0.5 with two rows of 16 units), and else takes up to 1.7 of the time.
         """
         asked = self.on_one_cpu and not self.old_loops and not is_symbolic_dim(rows)
-        return asked and rows in _FEW_ROWS and 0 < rows * weights <= self.little_work
+        most = self.little_work if differentiated else self.least_work
+        return asked and rows in _FEW_ROWS and 0 < rows * weights <= most
 
     def transposes_matrices(self, rows: Dim) -> bool:
         """Whether the backward loop reads transposed copies of the recurrent matrices: 5 to 20 % of a training step on a CPU.
