@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -95,12 +96,14 @@ def usual_dtypes():
 def test_mazes(usual_dtypes):
     """Forward to the junction, a bump there, the turn that the cue showed; the wrong turn; too much time."""
     ppo = load("recurrent_ppo")
-    maze = ppo.Maze(np.zeros(3, np.int32), np.array([ppo.LEFT, ppo.LEFT, ppo.RIGHT]), np.zeros(3, np.int32))
-    assert (np.argmax(ppo.look(maze, 2), 1) == [0, 0, 1]).all()
-    forward, left = np.full(3, ppo.FORWARD), np.array([ppo.LEFT, ppo.RIGHT, ppo.FORWARD])
+    start, cues = jnp.zeros(3, jnp.int32), jnp.array([ppo.LEFT, ppo.LEFT, ppo.RIGHT])
+    maze = ppo.Maze(start, cues, start)
+    seen = lambda: np.argmax(np.asarray(ppo.look(maze, 2)), 1)
+    np.testing.assert_array_equal(seen(), [0, 0, 1])
+    forward, left = jnp.full(3, ppo.FORWARD), jnp.array([ppo.LEFT, ppo.RIGHT, ppo.FORWARD])
     for actions, sights in ((forward, 2), (forward, 3), (forward, 3)):
         maze, reward, done = ppo.move(maze, actions, jax.random.key(0), 2)
-        assert (np.argmax(ppo.look(maze, 2), 1) == sights).all() and not reward.any() and not done.any()
+        assert (seen() == sights).all() and not reward.any() and not done.any()
     maze, reward, done = ppo.move(maze, left, jax.random.key(0), 2)
     np.testing.assert_array_equal(reward, [1, 0, 0])
     np.testing.assert_array_equal(done, [True, True, False])
