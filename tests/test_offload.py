@@ -180,12 +180,14 @@ def streamed_problem(time=64):
     return params, jax.random.normal(keys[1], (time, 4, 8)), jax.random.normal(keys[2], (time, 4, 16))
 
 
+STEPS = jnp.arange(64 * 4).reshape(64, 4)
 OPTIONS = [
     {"memory": "save", "chunk_size": 16},
     {"memory": "recompute", "chunk_size": 4},
     {"memory": "recursive", "chunk_size": 2},
     {"memory": "offload", "chunk_size": 8},
     {"memory": "recompute", "chunk_size": 8, "reverse": True, "sequence_length": jnp.array([64, 0, 31, 7])},
+    {"memory": "recompute", "chunk_size": 8, "mask": STEPS % 5 != 0, "resets": STEPS % 7 == 0},
 ]
 
 
