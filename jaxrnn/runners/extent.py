@@ -8,8 +8,8 @@ What a run means, for one row of the batch:
         if not mask[t]: outputs[t] = zeros; continue
         outputs[t], state = cell(params, inputs[t], state)
 
-The engine runs the steps in front of each row's end, which is one more than its last step that the mask has. Resets at a step
-that is left out count for the next one that is run; those beyond the end are made up for here.
+The engine runs the steps in front of each row's end: one more than the last step that its mask has. A reset at a step that is
+left out counts for the next one that is run; if there is none, the row ends with the state of resets (`late`).
 """
 
 from __future__ import annotations
@@ -66,14 +66,13 @@ def course_of(
       state, reset_state: the state before the first step, and that at resets, leaves `[B, ...]`.
     """
     given = mask if resets is None else resets
+    extent = None if lengths is None else Extent(lengths, lengths - 1 if reverse else None)
     if given is None or 0 in given.shape:
-        extent = None if lengths is None else Extent(lengths, lengths - 1 if reverse else None)
         return Course(extent, None, resets, state, state, None)
     times = jnp.expand_dims(jnp.arange(given.shape[axis], dtype=jnp.int32), 1 - axis)
     if lengths is not None:
         within = times < jnp.expand_dims(lengths, axis)
         mask, resets = (None if flags is None else flags & within for flags in (mask, resets))
-    extent = None if lengths is None else Extent(lengths, lengths - 1 if reverse else None)
     if mask is not None:
         ends = jnp.max(jnp.where(mask, times + 1, 0), axis, initial=0)
         extent = Extent(ends, ends - 1 if reverse else jnp.argmax(mask, axis).astype(jnp.int32))
