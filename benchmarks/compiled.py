@@ -1,6 +1,6 @@
 """What XLA makes of a training step for an H100, on a machine that has none: kernels a step of time, temporary memory.
 
-    python benchmarks/compiled.py                                                   the table in the README
+    python benchmarks/compiled.py                   LSTM and GRU, beside a plain scan and Flax
     python benchmarks/compiled.py "jaxrnn offload" lstm,65536,16,32,256 --loss state
 
 Needs jax-cuda13-plugin and jax-cuda13-pjrt (they are part of `jax[cuda13]`), the assembler of CUDA 13 (ptxas), and no driver.
@@ -39,7 +39,7 @@ gpu_device_info {
 """
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("system", nargs="?", choices=SYSTEMS, help="which; all of the README's if none is named")
+parser.add_argument("system", nargs="?", choices=SYSTEMS, help="which; if none is named, jaxrnn, a plain scan and Flax")
 parser.add_argument("work", nargs="?", default=f"lstm,{SIZES}", help="as cell,T,B,D,H[,precision]")
 parser.add_argument("--loss", default="outputs", choices=["outputs", "state"], help="what it reads")
 

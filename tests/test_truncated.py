@@ -197,3 +197,23 @@ def test_a_window_without_holes_has_the_gradient_of_one_with_a_full_mask(x64):
 
     got, want = jax.grad(value)(params, np.ones((B, TIME), bool)), jax.grad(value)(params, None)
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-12), got, want)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm_full"])
+def test_one_window_has_the_gradient_of_the_whole_run(name, x64):
+    """With holes, lengths and resets, against `dynamic_rnn`, which test_contract.py compares with numpy."""
+    row = NAMED[name]
+    params, inputs, state = problem(row, time=6)
+    rng = np.random.default_rng(9)
+    options = {"resets": rng.random((B, 6)) < 0.3, "mask": rng.random((B, 6)) < 0.6, "sequence_length": np.array([6, 0, 3, 5])}
+    again = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), state)
+    weights = rng.standard_normal((B, 6, row.cell.output_size))
+
+    def gradient(run):
+        loss = lambda *args: (run(*args)[0] * weights).sum()
+        return jax.jit(jax.grad(loss, (0, 1, 2, 3)))(params, inputs, state, again)
+
+    keywords = lambda state, again: {"initial_state": state, "reset_state": again, "chunk_size": 2, **options}
+    got = gradient(lambda p, x, *states: jaxrnn.truncated_rnn(row.cell, p, x, k1=6, **keywords(*states)))
+    want = gradient(lambda p, x, *states: jaxrnn.dynamic_rnn(row.cell, p, x, **keywords(*states)))
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-12), got, want)

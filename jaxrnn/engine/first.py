@@ -26,6 +26,13 @@ class Extent(NamedTuple):
     begins: jax.Array | None
 
 
+def extent_of(mask: jax.Array, axis: int, reverse: bool = False) -> Extent:
+    """That of a mask, with time along `axis`."""
+    times = jnp.expand_dims(jnp.arange(mask.shape[axis], dtype=jnp.int32), 1 - axis)
+    ends = jnp.max(jnp.where(mask, times + 1, 0), axis, initial=0)
+    return Extent(ends, ends - 1 if reverse else jnp.argmax(mask, axis).astype(jnp.int32))
+
+
 class FirstStep(NamedTuple):
     """What the cell is called with at each row's first step, inputs and state, leaves `[B, ...]`."""
 

@@ -18,7 +18,8 @@ where ^ is a cotangent and r = recur(s); `jaxrnn.engine.derivative` has the equa
 It has first derivatives in reverse mode alone (`jax.custom_vjp`). Pallas compiles the kernel by way of Triton, which JAX calls
 deprecated since 0.11. What a cell may do with arrays inside a kernel: `jaxrnn.experimental.kernels.straight`.
 
-Measured on an H100 (jax 0.11.2), a training step of 1024 steps of time, beside the engine's own loop:
+Measured on an H100 (jax 0.11.2): one chunk of 1024 steps, value and gradient, beside the engine's own loop over that chunk,
+before `restart` was a part of the step. Runs under `persistent_kernels`, with lengths or resets, have not been on a GPU.
 
     LSTM, B = 64,  H = 64,  float32 (products of tf32)       4.8 ms   9.8 ms
     LSTM, B = 64,  H = 128, bfloat16                         6.8 ms  10.4 ms

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.engine.first import Extent
+from jaxrnn.engine.first import Extent, extent_of
 from jaxrnn.engine.masking import replace_rows
 from jaxrnn.typing import State
 
@@ -74,8 +74,7 @@ def course_of(
         within = times < jnp.expand_dims(lengths, axis)
         mask, resets = (None if flags is None else flags & within for flags in (mask, resets))
     if mask is not None:
-        ends = jnp.max(jnp.where(mask, times + 1, 0), axis, initial=0)
-        extent = Extent(ends, ends - 1 if reverse else jnp.argmax(mask, axis).astype(jnp.int32))
+        extent = extent_of(mask, axis, reverse)
     if resets is None or extent is None:
         return Course(extent, mask, resets, state, state, None)
     late = None

@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxrnn import check
 from jaxrnn.engine.chunk import chunk_body, fused_throughout, is_fused, run_chunk
-from jaxrnn.engine.first import Extent, at_first, first_step
+from jaxrnn.engine.first import at_first, extent_of, first_step
 from jaxrnn.engine.inplace import run_in_place
 from jaxrnn.engine.layout import Layout
 from jaxrnn.engine.masking import Steps, fill_padding, valid_steps, zero_padding
@@ -116,8 +116,7 @@ def _filling(valid: Callable, body: Callable) -> Callable:
     def fill_and_run(state, chunk):
         times, inputs, resets, mask = chunk
         runs = valid(times, mask)
-        extent = Extent(jnp.sum(runs, 0, dtype=jnp.int32), jnp.argmax(runs, 0).astype(jnp.int32))
-        return body(state, (times, _filled(extent, runs, inputs), resets, mask))
+        return body(state, (times, _filled(extent_of(runs, 0), runs, inputs), resets, mask))
 
     return fill_and_run
 

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxrnn import check
 from jaxrnn.engine.autodiff import without_gradient
 from jaxrnn.engine.chunk import chunk_body
-from jaxrnn.engine.first import Extent, at_first, first_step
+from jaxrnn.engine.first import at_first, extent_of, first_step
 from jaxrnn.engine.masking import replace_rows
 from jaxrnn.engine.scanned import scan_chunks
 from jaxrnn.engine.tuning import current
@@ -201,10 +201,9 @@ def _steps_of_piece(lengths, mask, resets, inputs):
 
 def _first(inputs, mask, resets, start, again):
     """What the padded steps of a window are called with: its rows' first steps."""
-    begins = jnp.argmax(mask, 0).astype(jnp.int32)
-    extent = Extent(jnp.sum(mask, 0, dtype=jnp.int32), begins)
+    extent = extent_of(mask, 0)
     if resets is not None:
-        up_to_the_first = jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None] <= begins[None]
+        up_to_the_first = jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None] <= jnp.asarray(extent.begins)[None]
         start = replace_rows(jnp.any(resets & up_to_the_first, 0), again, start)
     return first_step(at_first(inputs, extent, 0), start, extent.ends)
 
