@@ -27,10 +27,10 @@ from jaxrnn.engine.facts import StepFacts, step_shapes
 from jaxrnn.engine.first import FirstStep
 from jaxrnn.engine.masking import Steps, enter, fill_padding, leave, restart, zero_padding
 from jaxrnn.engine.residuals import Residuals
-from jaxrnn.engine.rewrites import Rewritten, recur_tangent
-from jaxrnn.engine.step import update
+from jaxrnn.engine.rewrites import Keyed, Rewritten, recur_tangent
+from jaxrnn.engine.step import draws, update
 from jaxrnn.engine.tuning import current
-from jaxrnn.keys import call_cell, fold_in
+from jaxrnn.keys import StepKey, call_cell, fold_in
 from jaxrnn.memory.modes import GATES, STATES, Mode, named, named_for_gradients
 from jaxrnn.typing import Cell, FourFunctions, Inputs, Outputs, Params, State
 
@@ -50,7 +50,10 @@ def own_chunk(cell: Cell) -> Callable | None:
 
 def chunk_of_four(cell: FourFunctions, params: Params, xs: Inputs, state: State, steps: Steps) -> tuple[Outputs, State]:
     """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`; a method of cells in four functions."""
-    return (steps.of_four or fused_chunk)(cell, params, xs, state, steps)
+    if steps.key is None or not draws(cell):
+        return (steps.of_four or fused_chunk)(cell, params, xs, state, steps)
+    each = StepKey(jnp.broadcast_to(steps.key.run, steps.key.step.shape), steps.key.step, steps.key.t)
+    return fused_chunk(Keyed(cell), params, (xs, each), state, steps)
 
 
 def is_fused(cell: Cell) -> bool:
@@ -172,8 +175,8 @@ def chunk_body(
     def run(state, chunk):
         time, inputs, resets, mask = flip(chunk)
         runs = None if valid is None else valid(time, mask)
-        step_key = None if key is None else jax.vmap(fold_in, (None, 0))(key, time)
-        steps = make(runs, step_key=step_key, count=time.shape[0]).starting(resets, start, first and first.state)
+        keys = {} if key is None else {"step_key": jax.vmap(fold_in, (None, 0))(key, time), "time": time}
+        steps = make(runs, **keys, count=time.shape[0]).starting(resets, start, first and first.state)
         inputs = inputs if first is None else fill_padding(runs, inputs, first.inputs)
         outputs, state = run_chunk(cell, params, inputs, state, steps)
         return state, flip(zero_padding(runs, outputs))

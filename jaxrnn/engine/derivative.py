@@ -157,4 +157,6 @@ def _loop(steps: Steps, tuning: Tuning) -> dict[str, Any]:
 
 def put(tree: Tree, values: Tree, i: Dim) -> Tree:
     """Arrays `[N, ...]` with `values` as item `i`."""
-    return jax.tree.map(lambda leaf, value: lax.dynamic_update_index_in_dim(leaf, value, i, 0), tree, values)
+    return jax.tree.map(
+        lambda leaf, value: lax.dynamic_update_index_in_dim(leaf, value, i, 0, allow_negative_indices=False), tree, values
+    )

@@ -29,6 +29,7 @@ from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.first import Extent, FirstStep, at_first, first_step
 from jaxrnn.engine.layout import Chunk, Layout, item
 from jaxrnn.engine.masking import Steps, fill_padding, valid_steps, zero_padding
+from jaxrnn.engine.order import Rows
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import Rewritten, recur_tangent
 from jaxrnn.engine.scanned import scan_chunks
@@ -57,11 +58,16 @@ class Reads(NamedTuple):
 
     def chunk(self, chunk: Chunk, differentiated: bool = True) -> tuple[Inputs, Steps]:
         """The inputs of a chunk, with its padding filled, and its steps."""
-        tile, xs, first = chunk.tile, chunk.read(self.inputs), chunk.tile.take_first(self.first)
-        valid = valid_steps(tile.lengths, chunk.times, chunk.read(self.mask))
-        start = tile.take(self.start)
+        start, first, xs = *chunk.tile.of((self.start, self.first)), chunk.read(self.inputs)
+        valid = valid_steps(chunk.tile.lengths, chunk.times, chunk.read(self.mask))
         steps = Steps(valid, count=chunk.size).starting(chunk.read(self.resets), start, first and first.state, differentiated)
-        return (xs if first is None else fill_padding(valid, xs, tile.where_there_are_steps(first.inputs))), steps
+        return (xs if first is None else fill_padding(valid, xs, first.inputs)), steps
+
+    def in_tiles(self, rows: Rows) -> Reads:
+        """The same, with what each row has as `[tiles, R, ...]`."""
+        state, start, first = rows.take((self.state, self.start, self.first))
+        first = first and FirstStep(rows.with_steps(first.inputs, default=1), rows.with_steps(first.state))
+        return self._replace(state=state, start=start, first=first)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,20 +92,21 @@ class Tape(NamedTuple):
     """What is kept of a whole run.
 
     Attributes:
+      rows: those of each tile.
       starts: the state that each chunk starts from, leaves `[tiles * N, R, ...]`.
       steps: the residuals of each step, arrays `[tiles * T, R, ...]`.
       outputs: the run's, if residuals are in them; zeros in the padding.
-      first_outputs: what belongs into the padding instead, leaves `[B, ...]`; None without lengths.
+      first_outputs: what belongs into the padding instead, leaves `[tiles, R, ...]`; None without lengths.
     """
 
+    rows: Rows
     starts: State
     steps: list[jax.Array]
     outputs: Outputs
     first_outputs: Outputs
 
     def padded_outputs(self, chunk: Chunk, steps: Steps) -> Outputs:
-        first = chunk.tile.where_there_are_steps(chunk.tile.take_first(self.first_outputs))
-        return fill_padding(steps.valid, chunk.read(self.outputs), first)
+        return fill_padding(steps.valid, chunk.read(self.outputs), chunk.tile.of(self.first_outputs))
 
 
 def run_in_place(
@@ -161,7 +168,8 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State]
     """Runs, and keeps for the backward pass what it needs."""
     run = run if keeps else dataclasses.replace(run, tuned=run.facts.of_values(run.tuned))
     layout, params, saves = run.layout, reads.params, keeps and run.mode == SAVE
-    step, kept, store = _step(run, params, saves)
+    rows, (step, kept, store) = layout.rows(reads.lengths), _step(run, params, saves)
+    given, reads = reads, reads.in_tiles(rows)
 
     def one_tile(tile, chunks, carry):
         outputs, ends, starts, kept = carry
@@ -175,19 +183,21 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State]
             ys, state, kept = forward(step, z, state, steps, run.facts.tuning, kept, store_at)
             return chunk.write(outputs, zero_padding(steps.valid, ys)), state, starts, kept
 
-        outputs, state, starts, kept = chunks(one_chunk, (outputs, run.tuned.begin(tile.take(ends)), starts, kept))
+        outputs, state, starts, kept = chunks(one_chunk, (outputs, run.tuned.begin(tile.of(ends)), starts, kept))
         return outputs, tile.put(ends, run.tuned.end(state)), starts, kept
 
     starts = layout.buffers(run.shapes[2], per_chunk=True) if keeps else None
     carry = layout.zeros(run.facts.combine.shapes[0]), reads.state, starts, kept
     hands_on = bool(kept) and not saves
-    outputs, state, starts, kept = layout.loop(one_tile, carry, reads.lengths, stays_loop=hands_on)
+    outputs, ends, starts, kept = layout.loop(one_tile, carry, rows, stays_loop=hands_on)
+    state = rows.put(given.state, ends)
     outputs, kept = lax.optimization_barrier((outputs, kept)) if hands_on else (outputs, kept)
     if not keeps:
         return (outputs, state), None
     if not saves or all(i is None for i in run.residuals.outputs):
-        return (outputs, state), Tape(starts, kept, None, None)
-    return (outputs, state), Tape(starts, kept, outputs, at_first(outputs, reads.extent, layout.axis))
+        return (outputs, state), Tape(rows, starts, kept, None, None)
+    first = rows.with_steps(rows.take(at_first(outputs, reads.extent, layout.axis)), default=1)
+    return (outputs, state), Tape(rows, starts, kept, outputs, first)
 
 
 def _step(run: Run, params: Params, saves: bool) -> tuple[Callable, list, Callable]:
@@ -211,6 +221,8 @@ def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[
     live_params, live_inputs = live.part(0), live.part(1)
     recur = recur_tangent(cell, params, run.facts.tuning.transposes_matrices(layout.tile))
     zeros = lambda leaves: [jnp.zeros_like(leaf) for leaf in leaves]
+    rows = tape.rows
+    given, reads = reads, reads.in_tiles(rows)
 
     def one_tile(tile, chunks, carry):
         ct_params, ct_inputs, ct_states, ct_starts = carry
@@ -232,15 +244,17 @@ def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[
             ct_inputs = chunk.write(ct_inputs, zero_padding(steps.valid, ct_xs))
             return add_tangents(ct_params, more), ct_inputs, ct_state, ct_start
 
-        carry = ct_params, ct_inputs, cell.begin(tile.take(ct_states)), tile.take(ct_starts)
+        carry = ct_params, ct_inputs, cell.begin(tile.of(ct_states)), tile.of(ct_starts)
         ct_params, ct_inputs, ct_state, ct_start = chunks(one_chunk, carry)
         return ct_params, ct_inputs, tile.put(ct_states, cell.end(ct_state)), tile.put(ct_starts, ct_start)
 
     ct_starts = None if reads.resets is None else jax.tree.map(jnp.zeros_like, reads.state)
-    carry = zeros(live_params.leaves(params)), zeros(live_inputs.leaves(reads.inputs)), cotangents[1], ct_starts
-    ct_params, ct_inputs, ct_state, ct_starts = layout.loop(one_tile, carry, reads.lengths, backward=True)
-    ct_params, ct_inputs = live_params.fill(ct_params), live_inputs.fill(ct_inputs)
-    return reads._replace(params=ct_params, inputs=ct_inputs, state=ct_state, start=ct_starts)
+    carry = zeros(live_params.leaves(params)), zeros(live_inputs.leaves(reads.inputs)), rows.take(cotangents[1]), ct_starts
+    ct_params, ct_inputs, *of_rows = layout.loop(one_tile, carry, rows, backward=True)
+    ct_state, ct_start = (None if ct is None else rows.put(given.state, ct) for ct in of_rows)
+    return given._replace(
+        params=live_params.fill(ct_params), inputs=live_inputs.fill(ct_inputs), state=ct_state, start=ct_start
+    )
 
 
 _run = with_backward(_step_by_step, residuals_are_constant(_step_by_step, _forward), _backward)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxrnn.engine.order import longest_first
+from jaxrnn.engine.order import Rows
 from jaxrnn.typing import Dim, Shapes, Tree
 
 
@@ -76,34 +76,38 @@ class Layout:
         count, numbers = self.tiles * (self.chunks if per_chunk else self.time), itertools.count(1)
         return jax.tree.map(lambda leaf: jnp.full((count, *leaf.shape), next(numbers), leaf.dtype), step)
 
-    def loop(self, body: Callable, carry: Tree, lengths: Any, backward: bool = False, stays_loop: bool = False) -> Tree:
+    def rows(self, lengths: jax.Array | None) -> Rows:
+        """What each tile has of rows with these lengths `[B]`."""
+        return Rows.as_they_lie(lengths) if lengths is None or self.size is None else Rows.longest_first(lengths, self.size)
+
+    def loop(self, body: Callable, carry: Tree, rows: Rows, backward: bool = False, stays_loop: bool = False) -> Tree:
         """`carry = body(tile, chunks, carry)` for every tile.
 
         There `carry = chunks(of_chunk, carry)` does `of_chunk(chunk, carry)` for every chunk that has steps, in the order of
         the run, or, if backward, the other way round. XLA drops a loop of a single chunk, unless it `stays_loop`.
         """
+        counts = None if rows.lengths is None else self._counts(_of_all_examples(rows.ends))
+        if counts is None and stays_loop and self.chunks == 1:
+            counts = lax.optimization_barrier(jnp.ones(1, jnp.int32))  # a number that XLA does not know
 
-        def one_tile(j, rows, end, carry):
-            tile = Tile(self, j, rows, lengths)
-            chunks = lambda of_chunk, carry: self._chunks(tile, of_chunk, carry, end, self.reverse != backward)
+        def one_tile(j, carry):
+            tile, count = Tile(self, j, *item((rows.numbers, rows.lengths), j)), item(counts, j)
+            chunks = lambda of_chunk, carry: self._chunks(tile, of_chunk, carry, count, self.reverse != backward)
             return body(tile, chunks, carry)
 
-        if self.size is None:
-            end = None if lengths is None else _of_all_examples(jnp.max(lengths, initial=0))
-            if end is None and stays_loop and self.chunks == 1:
-                end = lax.optimization_barrier(jnp.int32(self.time))  # a number that XLA does not know
-            return one_tile(0, None, end, carry)
-        missing = jnp.full(self.tiles * self.tile - self.batch, self.batch, jnp.int32)
-        order = jnp.concatenate([longest_first(lengths), missing]).reshape(self.tiles, self.tile)
-        ends = _of_all_examples(jnp.take(lengths, order[:, 0]))
-        return lax.fori_loop(0, self.tiles, lambda j, carry: one_tile(j, item(order, j), item(ends, j), carry), carry)
+        return one_tile(0, carry) if self.size is None else lax.fori_loop(0, self.tiles, one_tile, carry)
 
-    def _chunks(self, tile, body, carry, end, downward):
+    def _counts(self, ends):
+        """How many chunks have steps in front of `ends`."""
+        return lax.div(jnp.minimum(ends, self.time) + (self.chunk_size - 1), jnp.int32(self.chunk_size))
+
+    def _chunks(self, tile, body, carry, count, downward):
         full, rest = divmod(self.time, self.chunk_size)
-        before = lambda least, most: most if end is None else jnp.clip(-(-end // self.chunk_size), least, most)
-        spans = [(0, before(0, full), self.chunk_size)]
+        count = self.chunks if count is None else count
+        spans = [(0, count, self.chunk_size)]
         if full != self.chunks:
-            spans.append((full, before(full, self.chunks), rest))
+            least, most = (min, max) if isinstance(count, int) else (jnp.minimum, jnp.maximum)
+            spans = [(0, least(count, full), self.chunk_size), (full, most(count, full), rest)]
         for first, stop, size in reversed(spans) if downward else spans:
             number = (lambda i, last=first + stop - 1: last - i) if downward else (lambda i: i)
             one = lambda i, carry, number=number, size=size: body(Chunk(tile, number(i), size), carry)
@@ -119,46 +123,23 @@ class Tile:
       layout: whose rows.
       number: which tile.
       rows: `[R]`, which rows, B where there is none; None is all, as they lie.
-      of_all: the lengths of all rows `[B]`, or None.
+      lengths: `[R]`, 0 where there is no row; None is T.
     """
 
     layout: Layout
     number: Dim
     rows: Any
-    of_all: Any
+    lengths: Any
 
-    @property
-    def lengths(self) -> Any:
-        """`[R]`, or None; 0 where there is no row."""
-        return self.take(self.of_all, "fill")
-
-    def take_first(self, tree: Tree) -> Tree:
-        """What each row has in arrays `[B, ...]`, or, if it has no steps, what the longest row has."""
-        lengths = self.lengths
-        if lengths is None:
-            return tree
-        own = jnp.arange(self.layout.batch, dtype=jnp.int32) if self.rows is None else self.rows
-        rows = jnp.where(lengths > 0, own, jnp.argmax(self.of_all).astype(jnp.int32))
-        return jax.tree.map(lambda leaf: leaf if leaf.ndim < 1 else jnp.take(leaf, rows, 0, mode="clip"), tree)
-
-    def where_there_are_steps(self, tree: Tree) -> Tree:
-        """`tree`; ones, of which most functions are finite, if no row has any: `jax.vmap` may still run such a batch."""
-        if self.of_all is None:
-            return tree
-        any_steps = jnp.max(self.of_all, initial=0) > 0
-        return jax.tree.map(lambda leaf: jnp.where(any_steps, leaf, jnp.ones_like(leaf)), tree)
-
-    def take(self, tree: Tree, missing: str = "clip") -> Tree:
-        """The tile's rows of arrays `[B, ...]`. In the place of a row that is missing: the last one, or with "fill" zeros."""
-        if self.rows is None:
-            return tree
-        return jax.tree.map(lambda leaf: jnp.take(leaf, self.rows, 0, mode=missing, fill_value=0), tree)
+    def of(self, tree: Tree) -> Tree:
+        """This tile of arrays `[tiles, R, ...]`."""
+        return item(tree, self.number)
 
     def put(self, tree: Tree, values: Tree) -> Tree:
-        """Arrays `[B, ...]` with the tile's rows as in `values`."""
-        if self.rows is None:
-            return values
-        return jax.tree.map(lambda leaf, v: leaf.at[self.rows].set(v, mode="drop"), tree, values)
+        """Arrays `[tiles, R, ...]` with `values` as this tile."""
+        return jax.tree.map(
+            lambda leaf, v: lax.dynamic_update_index_in_dim(leaf, v, self.number, 0, allow_negative_indices=False), tree, values
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,14 +193,18 @@ class Chunk:
         layout, rows = self.tile.layout, self.tile.rows
         size = lambda count: (self.size, count) if layout.axis == 0 else (count, self.size)
         if rows is None:
-            return lax.dynamic_slice(leaf, self._where(leaf, None), (*size(layout.tile), *leaf.shape[2:]))
-        one_row = lambda row: lax.dynamic_slice(leaf, self._where(leaf, row), (*size(1), *leaf.shape[2:]))
+            return lax.dynamic_slice(
+                leaf, self._where(leaf, None), (*size(layout.tile), *leaf.shape[2:]), allow_negative_indices=False
+            )
+        one_row = lambda row: lax.dynamic_slice(
+            leaf, self._where(leaf, row), (*size(1), *leaf.shape[2:]), allow_negative_indices=False
+        )
         return jax.vmap(lambda row: lax.squeeze(one_row(row), (1 - layout.axis,)), out_axes=1 - layout.axis)(rows)
 
     def _put(self, leaf, value):
         rows, batch = self.tile.rows, 1 - self.tile.layout.axis
         if rows is None:
-            return lax.dynamic_update_slice(leaf, value, self._where(leaf, None))
+            return lax.dynamic_update_slice(leaf, value, self._where(leaf, None), allow_negative_indices=False)
         windows = lax.ScatterDimensionNumbers(
             update_window_dims=tuple(i for i in range(leaf.ndim) if i != batch),
             inserted_window_dims=(batch,),
@@ -232,7 +217,7 @@ class Chunk:
 
 def item(tree: Tree, i: Dim) -> Tree:
     """Item `i` of arrays `[N, ...]`."""
-    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, keepdims=False), tree)
+    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, keepdims=False, allow_negative_indices=False), tree)
 
 
 _of_all_examples: Any = custom_vmap(lambda steps: steps)  # under `jax.vmap` the last steps of all: one loop serves them

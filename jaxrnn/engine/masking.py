@@ -37,12 +37,13 @@ class Steps:
     Attributes:
       valid: `[K, B]` booleans, False where a step is padding: the state is copied through.
       again: `[K, B]` booleans, True at resets: the state is `start` there.
-      padded: `[K, B]` booleans, True where the cell is called with the state `first`: in the padding.
       drop: factors for the new state, a pytree like it with leaves `[K, ...]` (or None for a leaf that is never dropped).
       step_key: `[K]` PRNG keys, one a step.
+      time: int32 `[K]`, the steps' positions in time; None without keys.
       run_key: the PRNG key that all steps share.
       start: the state at resets, leaves `[B, ...]`; None is zero, as a tangent may be.
       first: the state of each row's first step, leaves `[B, ...]`; None is zero, as its tangent is.
+      calls_first: whether the cell is called with the state `first` in the padding.
       count: K.
       keep: what a chunk keeps for its backward pass, "gates", "states", or the "fastest" of the two.
       of_four: how a cell in four functions runs these steps; None is `jaxrnn.engine.chunk.fused_chunk`.
@@ -52,12 +53,13 @@ class Steps:
 
     valid: jax.Array | None = None
     again: jax.Array | None = None
-    padded: jax.Array | None = None
     drop: State | None = None
     step_key: jax.Array | None = None
+    time: jax.Array | None = None
     run_key: jax.Array | None = None
     start: State | None = None
     first: State | None = None
+    calls_first: bool = dataclasses.field(default=False, metadata={"static": True})
     count: Dim = dataclasses.field(default=None, metadata={"static": True})
     keep: str = dataclasses.field(default="fastest", metadata={"static": True})
     of_four: Callable | None = dataclasses.field(default=None, metadata={"static": True})
@@ -66,7 +68,7 @@ class Steps:
 
     @property
     def key(self) -> StepKey | None:
-        return None if self.run_key is None else StepKey(self.run_key, self.step_key)
+        return None if self.run_key is None else StepKey(self.run_key, self.step_key, self.time)
 
     @property
     def length(self) -> int | None:
@@ -101,7 +103,7 @@ class Steps:
         steps = self if resets is None else dataclasses.replace(self, again=resets, start=start)
         if first is None or self.valid is None or not differentiated:
             return steps
-        return dataclasses.replace(steps, padded=~self.valid, first=first)
+        return dataclasses.replace(steps, calls_first=True, first=first)
 
     def layer(self, i: int) -> Steps:
         """What layer i of a stack gets: its part of whatever looks like the state, and keys of its own."""
@@ -164,7 +166,9 @@ def restart(step: Steps, state: State) -> State:
 
 def enter(step: Steps, old: State) -> State:
     """The state that a step's cell is called with: `first` in the padding."""
-    return replace_rows(step.padded, step.first, old)
+    if step.valid is None or not step.calls_first:
+        return old
+    return replace_rows(~step.valid, step.first, old)
 
 
 def replace_rows(where: jax.Array | None, other: State | None, state: State) -> State:

@@ -187,7 +187,7 @@ class Gates:
     def at_step(self, params: Params, state: State, items: list[jax.Array]) -> tuple[Tree, Callable]:
         """`(g, (.z, .r, .state) -> .g)` at one step of the loop."""
         each = zip(self.sources, self.in_place, items, strict=True)
-        read = lambda source, place: lax.dynamic_index_in_dim(source, place, keepdims=False)
+        read = lambda source, place: lax.dynamic_index_in_dim(source, place, keepdims=False, allow_negative_indices=False)
         return self.residuals.rebuild(params, state, [read(s, item) if here else item for s, here, item in each])
 
     def over_time(self, params: Params, states: State) -> Tree:

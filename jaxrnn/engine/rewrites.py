@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.engine.autodiff import tangent_of
+from jaxrnn.engine.step import step
+from jaxrnn.keys import StepKey
 from jaxrnn.typing import Dim, FourFunctions, Inputs, Outputs, Params, State, Tree
 
 
@@ -38,6 +41,17 @@ class Rewritten:
     def end(self, state: State) -> Tree:
         """The cell's state, from its own form."""
         return state
+
+
+class Keyed(Rewritten):
+    """A cell whose inputs are `(inputs, key)`, for one whose `project` draws."""
+
+    def __call__(self, params: Params, inputs: tuple[Inputs, StepKey], state: State) -> tuple[Outputs, State]:
+        return step(params, inputs[0], state, inputs[1], cell=self.cell)
+
+    def project(self, params: Params, inputs: tuple[Inputs, StepKey]) -> Tree:
+        project: Any = self.cell.project
+        return project(params, inputs[0], key=inputs[1])
 
 
 class RowByRow(Rewritten):

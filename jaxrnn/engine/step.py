@@ -9,12 +9,21 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxrnn import check
+from jaxrnn.keys import StepKey, takes_key
 from jaxrnn.typing import FourFunctions, Inputs, Outputs, Params, State, Tree
 
 
-def step(params: Params, inputs: Inputs, state: State, *, cell: FourFunctions) -> tuple[Outputs, State]:
+def step(
+    params: Params, inputs: Inputs, state: State, key: StepKey | None = None, *, cell: FourFunctions
+) -> tuple[Outputs, State]:
     """`(output, new_state)`."""
-    return update(cell, params, cell.project(params, inputs), cell.recur(params, state), state)
+    options = {"key": key} if draws(cell) else {}
+    return update(cell, params, cell.project(params, inputs, **options), cell.recur(params, state), state)
+
+
+def draws(cell: FourFunctions) -> bool:
+    """Whether the cell's `project` reads a key."""
+    return takes_key(cell.project)
 
 
 def update(cell: FourFunctions, params: Params, z: Tree, r: Tree, state: State) -> tuple[Outputs, State]:
