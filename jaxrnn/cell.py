@@ -22,9 +22,9 @@ from jax.typing import DTypeLike
 
 from jaxrnn import check
 from jaxrnn.engine.chunk import chunk_of_four
-from jaxrnn.engine.step import step
+from jaxrnn.engine.step import draws, step
 from jaxrnn.jit import jit_by_value
-from jaxrnn.keys import StepKey
+from jaxrnn.keys import StepKey, as_step_key
 from jaxrnn.typing import Inputs, Params, State, Tree
 
 
@@ -42,6 +42,10 @@ class RNNCell:
 
     All four treat each row of the batch alone. Inputs, state and output are pytrees with leaves `[B, ...]`. z, r and g may hold
     weights, constants, integers or nothing beside such leaves, and may share arrays.
+
+    Noise and masks are drawn in `project`, which may have an argument `key=None`: a `jaxrnn.StepKey` in a run with a key, with
+    the step's position `key.t` for what follows a schedule, and else None. What is drawn goes to `gates` and `combine` in z and
+    g. So it is the same in every runner, in every memory mode and when stepping by hand.
 
     A class may define `__call__` instead, or override it, as in TF1. Every runner then runs the cell by it, step by step, as a
     plain function: with less speed, and with its states kept in place of its gates.
@@ -120,7 +124,7 @@ class RNNCell:
         """
         state = check.step(self, params, inputs, state, key)
         run = jit_by_value(step, self, static=("cell",))
-        return run(params, inputs, state, cell=self)
+        return run(params, inputs, state, as_step_key(key) if draws(self) else None, cell=self)
 
     chunk = chunk_of_four
 

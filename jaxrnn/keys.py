@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxrnn import check
 from jaxrnn.typing import Inputs, Params, State
@@ -15,15 +16,17 @@ fold_in = jax.random.fold_in
 
 
 class StepKey(NamedTuple):
-    """The two PRNG keys of a step, each of shape `[]`.
+    """What a cell draws from in a step.
 
     Attributes:
-      run: shared by all steps of a run; variational masks are drawn from it.
-      step: the step's own; masks that every step draws anew come from it.
+      run: a PRNG key `[]`, shared by all steps of a run; variational masks are drawn from it.
+      step: a PRNG key `[]`, the step's own; masks and noise that every step draws anew come from it.
+      t: int32 `[]`, the step's position in time; None where a plain key stands for both.
     """
 
     run: Any
     step: Any
+    t: Any = None
 
 
 def step_key(key: jax.Array, t: int | jax.Array) -> StepKey:
@@ -48,7 +51,7 @@ def step_key(key: jax.Array, t: int | jax.Array) -> StepKey:
       >>> output, state = cell(params, jax.numpy.ones((1, 3)), state, key=jaxrnn.step_key(jax.random.key(1), 0))
     """
     check.prng_key(key)
-    return StepKey(key, fold_in(key, t))
+    return StepKey(key, fold_in(key, t), jnp.asarray(t, jnp.int32))
 
 
 def as_step_key(key: StepKey | jax.Array | None) -> StepKey | None:
@@ -58,18 +61,19 @@ def as_step_key(key: StepKey | jax.Array | None) -> StepKey | None:
 
 def fold_step(key: StepKey | None, data: int) -> StepKey | None:
     """Other keys for a part of a cell, so that no two parts share a mask."""
-    return None if key is None else StepKey(fold_in(key.run, data), fold_in(key.step, data))
+    return None if key is None else StepKey(fold_in(key.run, data), fold_in(key.step, data), key.t)
 
 
 def call_cell(cell: Callable, params: Params, inputs: Inputs, state: State, key: StepKey | None) -> tuple[Any, Any]:
     """One step of any cell; a function without an argument `key` draws nothing and is not given one."""
-    options = {} if key is None or not _takes_key(cell) else {"key": key}
+    options = {} if key is None or not takes_key(cell) else {"key": key}
     return check.pair_of_results(cell, cell(params, inputs, state, **options))
 
 
-def _takes_key(cell: Callable) -> bool:
+def takes_key(function: Callable) -> bool:
+    """Whether it has an argument `key`."""
     try:
-        parameters = inspect.signature(cell).parameters
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):  # a function of C has none to look at
         return False
     return "key" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

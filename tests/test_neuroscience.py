@@ -23,12 +23,13 @@ def page():
 
 
 def test_the_run_is_that_of_the_equation(page):
-    params, u, noise = (page[name] for name in ("params", "u", "noise"))
+    params, u, key = (page[name] for name in ("params", "u", "key"))
+    draw = lambda t: np.asarray(jax.random.normal(jaxrnn.step_key(key, t).step, (8, 20)), np.float64)
     weights, b = np.asarray(params["W"], np.float64), np.asarray(params["B"], np.float64)
     weights = np.abs(weights) * np.where(np.arange(20) < 16, 1, -1)[:, None]
     x, states = np.zeros((8, 20)), []
     for t in range(50):
-        x = 0.9 * x + 0.1 * (np.maximum(x, 0) @ weights + u[:, t] @ b) + noise[:, t]
+        x = 0.9 * x + 0.1 * (np.maximum(x, 0) @ weights + u[:, t] @ b) + 0.05 * 0.2**0.5 * draw(t)
         states.append(x)
     np.testing.assert_allclose(page["x"], np.stack(states, 1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(page["rates"], np.maximum(page["x"], 0))
@@ -36,8 +37,8 @@ def test_the_run_is_that_of_the_equation(page):
 
 def test_gradients_of_the_trials_add_up(page):
     def mean(params):
-        rates, _ = jaxrnn.dynamic_rnn(page["cell"], params, (page["u"], page["noise"]))
-        return jnp.mean((rates[:, -1] - 0.5) ** 2)
+        one = lambda u, key: jaxrnn.dynamic_rnn(page["cell"], params, u[None], key=key)[0][0, -1]
+        return jnp.mean((jnp.stack(list(map(one, page["u"], page["keys"]))) - 0.5) ** 2)
 
     of_all = jax.grad(mean)(page["params"])
     jax.tree.map(lambda g, w: np.testing.assert_allclose(g.mean(0), w, rtol=1e-4, atol=1e-6), page["per_trial"], of_all)

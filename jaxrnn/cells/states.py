@@ -13,6 +13,8 @@ from jaxrnn.cell import RNNCell
 from jaxrnn.engine.chunk import chunk_of_four, is_fused, plain_chunk
 from jaxrnn.keys import as_step_key, call_cell
 
+inner_project: Any = property(lambda self: self.cell.project)  # with an argument `key` if that has one
+
 
 @dataclasses.dataclass(frozen=True)
 class StateOutputWrapper(RNNCell):
@@ -63,8 +65,7 @@ class StateOutputWrapper(RNNCell):
     def check_inputs(self, inputs):
         return check.input_size(self.cell, inputs)
 
-    def project(self, params, inputs):
-        return self.cell.project(params, inputs)
+    project = inner_project
 
     def recur(self, params, state):
         return self.cell.recur(params, state)

@@ -102,8 +102,8 @@ def _over_time(f: Callable, steps: Steps) -> Callable:
     """`f(..., key)` for all steps of a chunk at once."""
     if steps.key is None:
         return lambda *args: jax.vmap(lambda args: f(*args, None))(args)
-    run, step_keys = steps.key
-    return lambda *args: jax.vmap(lambda args, step: f(*args, StepKey(run, step)))(args, step_keys)
+    run, *each = steps.key
+    return lambda *args: jax.vmap(lambda args, each: f(*args, StepKey(run, *each)))(args, each)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,8 +114,8 @@ def step(cell: Any, params: Any, inputs: Any, state: Any, key: Any = None) -> An
     """What a `jaxrnn.RNNCell` is called with; the state as the cell has it. A class with a `__call__` of its own may read other
     inputs and params than those that its `init` is made for."""
     complete(cell)
-    is_pair = getattr(key, "_fields", None) == ("run", "step")
-    for part in () if key is None else key if is_pair else (key,):
+    is_step_key = getattr(key, "_fields", ())[:2] == ("run", "step")
+    for part in () if key is None else key[:2] if is_step_key else (key,):
         prng_key(part)
     if not own_call(type(cell)):
         param_tree(cell, params, cell.check_inputs(inputs))

@@ -17,6 +17,7 @@ from jaxrnn.engine.inplace import run_in_place
 from jaxrnn.engine.layout import Layout
 from jaxrnn.engine.masking import Steps, fill_padding, valid_steps, zero_padding
 from jaxrnn.engine.scanned import scan_chunks
+from jaxrnn.engine.step import draws
 from jaxrnn.engine.tuning import current
 from jaxrnn.memory.modes import RECOMPUTE, SAVE, Mode
 from jaxrnn.runners.extent import course_of
@@ -50,12 +51,13 @@ def _in_place(problem: Problem, mode: Mode) -> bool:
     """Whether this is done in arrays written in place.
 
     Cells made of others are run chunk by chunk where that keeps less: to compute a stack again one needs none of its
-    layers' outputs, and masks are drawn again too.
+    layers' outputs, and masks and noise are drawn again too.
     """
     if problem.streamed or 0 in problem.time_and_batch:
         return False
     composed = mode == SAVE and problem.key is None and fused_throughout(problem.cell)
-    return composed or (mode in (SAVE, RECOMPUTE) and is_fused(problem.cell))
+    alone = is_fused(problem.cell) and (problem.key is None or not draws(problem.cell))
+    return composed or (mode in (SAVE, RECOMPUTE) and alone)
 
 
 def _run_in_place(problem, course, again, mode, chunk_size, rows):

@@ -57,7 +57,10 @@ def state_at_resets(cell: Any, state: State, given: State, batch: Any) -> State:
 
 def key_struct(key: jax.Array | None) -> StepKey | None:
     """A step's keys, as shapes."""
-    return None if key is None else StepKey(*[Struct(key.shape, key.dtype)] * 2)
+    if key is None:
+        return None
+    one = Struct(key.shape, key.dtype)
+    return StepKey(one, one, Struct((), jnp.int32))
 
 
 def _common_dtype(*trees: Tree) -> Any:

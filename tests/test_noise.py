@@ -1,0 +1,182 @@
+"""What a cell in four functions draws: the same in every runner, in every memory mode and when stepping by hand."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn
+from jaxrnn.testing import check_cell
+from tests.rows import LENGTHS, B, D, T, fast_if
+
+H = 5
+KEY = jax.random.key(7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Zoneout(jaxrnn.RNNCell):
+    """A simple network that keeps some units as they are (Krueger et al., 2017), with noise that grows from step to step."""
+
+    num_units: int = H
+    keep: float = 0.3
+    state_size = output_size = property(lambda self: self.num_units)
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        draw = lambda i, *shape: jax.random.uniform(jax.random.fold_in(key, i), shape, dtype, -0.8, 0.8)
+        return {"w": draw(0, input_size, self.num_units), "u": draw(1, self.num_units, self.num_units)}
+
+    def project(self, params, inputs, *, key=None):
+        z = inputs @ params["w"]
+        if key is None:
+            return z, jnp.full_like(z, self.keep)
+        noise_key, mask_key = jax.random.split(key.step)
+        growth = 0.1 * (key.t + 1).astype(z.dtype)
+        return z + growth * jax.random.normal(noise_key, z.shape, z.dtype), jax.random.bernoulli(mask_key, self.keep, z.shape)
+
+    def recur(self, params, state):
+        return state @ params["u"]
+
+    def gates(self, params, z, r, state):
+        return jnp.tanh(z[0] + r), z[1].astype(r.dtype)
+
+    def combine(self, params, g, state):
+        new, kept = g
+        h = kept * state + (1 - kept) * new
+        return h, h
+
+
+def drawn(key, time, dtype):
+    """The noise and the mask of a step, of a whole batch."""
+    noise_key, mask_key = jax.random.split(jaxrnn.step_key(key, time).step)
+    noise = np.asarray(jax.random.normal(noise_key, (B, H), dtype), np.float64) * 0.1 * (time + 1)
+    return noise, np.asarray(jax.random.bernoulli(mask_key, 0.3, (B, H)))
+
+
+def in_numpy(params, inputs, h, key, lengths=None, reverse=False):
+    outputs = np.zeros((B, T, H))
+    for t in range(T)[:: -1 if reverse else 1]:
+        noise, kept = (0, 0.3) if key is None else drawn(key, t, inputs.dtype)
+        new = kept * h + (1 - kept) * np.tanh(inputs[:, t] @ params["w"] + noise + h @ params["u"])
+        runs = np.full(B, True) if lengths is None else t < lengths
+        outputs[runs, t] = new[runs]
+        h = np.where(runs[:, None], new, h)
+    return outputs, h
+
+
+@pytest.fixture
+def problem(x64):
+    rng = np.random.default_rng(0)
+    params = {"w": rng.uniform(-0.8, 0.8, (D, H)), "u": rng.uniform(-0.8, 0.8, (H, H))}
+    return params, rng.standard_normal((B, T, D)), rng.standard_normal((B, H))
+
+
+def close(got, want):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), tuple(got), tuple(want))
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("key", [None, KEY, jax.random.PRNGKey(3)], ids=["none", "key", "raw key"])
+def test_every_runner_draws_the_same(problem, key, reverse, lengths):
+    params, inputs, state = problem
+    want = in_numpy(*problem, key, lengths, reverse)
+    options = {"initial_state": state, "key": key, "sequence_length": lengths, "reverse": reverse}
+    outputs, last = jaxrnn.static_rnn(Zoneout(), params, list(inputs.swapaxes(0, 1)), **options)
+    close((jnp.stack(outputs, 1), last), want)
+    for memory in ("save", "recompute", "recursive"):
+        for unrolled in (False, True):
+            inputs_ = inputs.swapaxes(0, 1) if unrolled else inputs
+            outputs, last = jaxrnn.dynamic_rnn(
+                Zoneout(), params, inputs_, memory=memory, chunk_size=3, time_major=unrolled, **options
+            )
+            close((outputs.swapaxes(0, 1) if unrolled else outputs, last), want)
+
+
+def test_stepping_by_hand_draws_the_same(problem):
+    params, inputs, state = problem
+    want, outputs = in_numpy(*problem, KEY), []
+    for t in range(T):
+        output, state = Zoneout()(params, inputs[:, t], state, key=jaxrnn.step_key(KEY, t))
+        outputs.append(output)
+    close((jnp.stack(outputs, 1), state), want)
+
+
+def test_a_plain_key_has_no_position(problem):
+    params, inputs, state = problem
+    seen = []
+
+    class Looks(Zoneout):
+        def project(self, params, inputs, *, key=None):
+            seen.append(key.t)
+            return super().project(params, inputs)
+
+    Looks()(params, inputs[:, 0], state, key=KEY)
+    assert set(seen) == {None}
+
+
+def test_no_key_draws_nothing(problem):
+    params, inputs, state = problem
+    close(jaxrnn.dynamic_rnn(Zoneout(), params, inputs, initial_state=state), in_numpy(*problem, None))
+    plain = jaxrnn.BasicRNNCell(H), {"kernel": params["w"], "recurrent_kernel": params["u"], "bias": jnp.zeros(H)}
+    wants = jaxrnn.dynamic_rnn(*plain, inputs, initial_state=state)
+    close(jaxrnn.dynamic_rnn(*plain, inputs, initial_state=state, key=KEY), wants)  # a cell that takes none is not given one
+
+
+def test_resets_and_masks_leave_the_draws(problem):
+    params, inputs, state = problem
+    rng = np.random.default_rng(1)
+    flags = {"mask": rng.random((B, T)) < 0.7, "resets": rng.random((B, T)) < 0.3, "reset_state": 2 * state}
+    options = {"initial_state": state, "key": KEY, **flags}
+    outputs, last = jaxrnn.static_rnn(Zoneout(), params, list(inputs.swapaxes(0, 1)), **options)
+    for memory in ("save", "recompute", "recursive"):
+        close(
+            jaxrnn.dynamic_rnn(Zoneout(), params, inputs, memory=memory, chunk_size=3, **options), (jnp.stack(outputs, 1), last)
+        )
+
+
+@pytest.mark.parametrize(
+    ("cell", "key"),
+    fast_if(
+        lambda case: case[0] == Zoneout() and case[1] is not None,
+        [
+            (Zoneout(), KEY),
+            (Zoneout(), None),
+            (jaxrnn.StateOutputWrapper(Zoneout()), KEY),
+            (jaxrnn.MultiRNNCell([jaxrnn.GRUCell(4), jaxrnn.DropoutWrapper(Zoneout(), input_keep_prob=0.5)]), KEY),
+        ],
+    ),
+    ids=["drawn", "none", "states", "stack"],
+)
+def test_gradients_of_what_is_drawn(cell, key):
+    """Against finite differences, in every runner and mode, both ways, with lengths, under vmap."""
+    check_cell(cell, input_size=D, key=key)
+
+
+def test_a_cell_that_draws_keeps_no_more(one_device):
+    """Noise is drawn again in the backward pass: "recompute" keeps a state a chunk, as for any cell."""
+    cell, inputs = Zoneout(64), jax.ShapeDtypeStruct((16, 512, 64), jnp.float32)
+    params = jax.eval_shape(lambda: cell.init(KEY, 64))
+
+    def memory(mode, key):
+        loss = lambda params, inputs: jnp.sum(jaxrnn.dynamic_rnn(cell, params, inputs, memory=mode, key=key)[0] ** 2)
+        compiled = jax.jit(jax.grad(loss)).lower(params, inputs).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert memory("recompute", KEY) < 0.55 * memory("save", KEY)
+    assert memory("recompute", KEY) < 1.05 * memory("recursive", None)
+
+
+def test_derivatives_of_other_kinds(problem):
+    params, inputs, state = problem
+    loss = lambda run: lambda w: jnp.sum(jnp.sin(run({**params, "w": w}))[..., :2])
+    dynamic = loss(lambda params: jaxrnn.dynamic_rnn(Zoneout(), params, inputs, initial_state=state, key=KEY)[0])
+    static = loss(
+        lambda params: jnp.stack(
+            jaxrnn.static_rnn(Zoneout(), params, list(inputs.swapaxes(0, 1)), initial_state=state, key=KEY)[0], 1
+        )
+    )
+    w = jnp.asarray(params["w"])
+    close([jax.jacfwd(dynamic)(w)], [jax.jacrev(static)(w)])
+    close([jax.hessian(dynamic)(w)], [jax.hessian(static)(w)])
