@@ -1,4 +1,5 @@
-"""What a cell in four functions draws: the same in every runner, in every memory mode and when stepping by hand."""
+"""What a cell in four functions draws, the same in every runner, in every memory mode and when stepping by hand; and states
+with counters, flags and keys."""
 
 import dataclasses
 
@@ -180,3 +181,86 @@ def test_derivatives_of_other_kinds(problem):
     w = jnp.asarray(params["w"])
     close([jax.jacfwd(dynamic)(w)], [jax.jacrev(static)(w)])
     close([jax.hessian(dynamic)(w)], [jax.hessian(static)(w)])
+
+
+# ---- states that are not only floating
+
+
+@dataclasses.dataclass(frozen=True)
+class Spiking(jaxrnn.RNNCell):
+    """Units that leak, spike and rest; the state counts their spikes, and has a key for each row."""
+
+    num_units: int = H
+    state_size = output_size = property(lambda self: self.num_units)
+
+    def init(self, key, input_size, dtype=jnp.float32):
+        return Zoneout(self.num_units).init(key, input_size, dtype)
+
+    def initial_state(self, batch_size, dtype=jnp.float32):
+        shape = batch_size, self.num_units
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(batch_size))
+        return {"v": jnp.zeros(shape, dtype), "on": jnp.zeros(shape, bool), "n": jnp.zeros(shape, jnp.int32), "key": keys}
+
+    def project(self, params, inputs):
+        return inputs @ params["w"]
+
+    def recur(self, params, state):
+        return state["on"].astype(state["v"].dtype) @ params["u"]
+
+    def gates(self, params, z, r, state):
+        keys = jax.vmap(jax.random.split)(state["key"])
+        noise = jax.vmap(lambda key: jax.random.normal(key, (self.num_units,), z.dtype))(keys[:, 0])
+        return jnp.where(state["on"], 0, 0.9 * state["v"]) + z + r + 0.1 * noise, keys[:, 1]
+
+    def combine(self, params, g, state):
+        v, keys = g
+        on = v > 0.5
+        return v, {"v": v, "on": on, "n": state["n"] + on.astype(jnp.int32), "key": keys}
+
+
+def spiking_in_numpy(params, inputs, lengths, resets):
+    v, on, n = np.zeros((B, H)), np.zeros((B, H), bool), np.zeros((B, H), np.int64)
+    own = [jax.random.fold_in(KEY, b) for b in range(B)]
+    keys, outputs = list(own), np.zeros((B, T, H))
+    for t in range(T):
+        for b in np.flatnonzero(t < lengths):
+            if resets[b, t]:
+                v[b], on[b], n[b], keys[b] = 0, False, 0, own[b]
+            key, keys[b] = jax.random.split(keys[b])
+            noise = np.asarray(jax.random.normal(key, (H,), jnp.float64))
+            r = on[b].astype(float) @ params["u"]
+            v[b] = np.where(on[b], 0, 0.9 * v[b]) + inputs[b, t] @ params["w"] + r + 0.1 * noise
+            on[b] = v[b] > 0.5
+            n[b] += on[b]
+            outputs[b, t] = v[b]
+    return outputs, {"v": v, "on": on, "n": n}
+
+
+def test_counters_spikes_and_keys_in_a_state(problem):
+    params, inputs, _ = problem
+    resets = np.random.default_rng(2).random((B, T)) < 0.3
+    options = {"sequence_length": LENGTHS, "resets": resets}
+    want = spiking_in_numpy(params, inputs, LENGTHS, resets)
+    steps, state = jaxrnn.static_rnn(Spiking(), params, list(inputs.swapaxes(0, 1)), **options)
+    runs = [(jnp.stack(steps, 1), state)]
+    runs += [jaxrnn.dynamic_rnn(Spiking(), params, inputs, memory=memory, **options) for memory in ("save", "recursive")]
+    stack = jaxrnn.MultiRNNCell([Spiking(), jaxrnn.StateOutputWrapper(jaxrnn.BasicRNNCell(H))])
+    top = {"kernel": jnp.eye(H), "recurrent_kernel": jnp.zeros((H, H)), "bias": jnp.zeros(H)}
+    _, (state, _) = jaxrnn.dynamic_rnn(stack, {"cell_0": params, "cell_1": top}, inputs, **options)
+    runs.append((want[0], state))
+    for outputs, state in runs:
+        assert state["key"].shape == (B,)
+        close((outputs, *[state[name] for name in ("v", "on", "n")]), (want[0], *[want[1][name] for name in ("v", "on", "n")]))
+    assert np.any(want[1]["n"] > 0)
+
+
+def test_gradients_beside_counters(problem):
+    """The voltages have a gradient; no spike has one."""
+    params, inputs, _ = problem
+    loss = lambda run: lambda params: jnp.sum(jnp.sin(run(params)))
+    static = lambda p: jnp.stack(jaxrnn.static_rnn(Spiking(), p, list(inputs.swapaxes(0, 1)), sequence_length=LENGTHS)[0], 1)
+    want = jax.grad(loss(static))(params)
+    for memory in ("save", "recompute", "recursive"):
+        run = lambda p: jaxrnn.dynamic_rnn(Spiking(), p, inputs, sequence_length=LENGTHS, memory=memory)[0]
+        close([jax.grad(loss(run))(params)], [want])
+    assert np.any(want["w"] != 0)
