@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import check
-from jaxrnn.engine.masking import select_rows
+from jaxrnn.engine.masking import advance, select_rows
 from jaxrnn.keys import as_step_key, call_cell, step_key
 from jaxrnn.runners.dynamic import dynamic_rnn
 from jaxrnn.runners.static import static_rnn
@@ -110,7 +110,7 @@ def _by_hand(cell, point, lengths, key, reverse):
         keys = None if key is None else as_step_key(step_key(key, t))
         output, new = call_cell(cell, params, x, select_rows(valid, state, start), keys)
         outputs[t] = select_rows(valid, output, jax.tree.map(jnp.zeros_like, output))
-        state = select_rows(valid, new, state)
+        state = advance(valid, new, state)
     return jax.tree.map(lambda *steps: jnp.stack(steps, 1), *outputs), state
 
 

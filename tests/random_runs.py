@@ -167,8 +167,8 @@ def _dense(params, x, activation):
 
 
 def _rows(mask, true, false):
-    """Row b of `true` where `mask[b]`. What has no rows is taken from `true`."""
-    choose = lambda a, b: jnp.where(mask.reshape(-1, *(1,) * (a.ndim - 1)), a, b) if a.ndim else a
+    """Row b of `true` where `mask[b]`. What has no rows is taken from `true` where any row is."""
+    choose = lambda a, b: jnp.where(mask.reshape(-1, *(1,) * (a.ndim - 1)) if a.ndim else mask.any(), a, b)
     return jax.tree.map(choose, true, false)
 
 
@@ -328,10 +328,10 @@ def draw_case(seed: int, kind: str = "cell") -> Case:
     batch, time = _draw_batch(draw, cell, inputs), int(rng.integers(1, 8, 2).max())
     point = _draw_point(rng, cell, inputs, batch, time)
     rowless = any(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(point[2]))
-    lengths = None if rowless else _draw_lengths(draw, batch, time)
+    lengths = _draw_lengths(draw, batch, time)
     runner = draw.weighted({"dynamic": 8, "static": 1, "steps": 0.7})
     resets = rng.random((time, batch)) < 0.3 if not rowless and draw.chance(0.3) else None
-    mask = rng.random((time, batch)) < 0.6 if not rowless and draw.chance(0.25) else None
+    mask = rng.random((time, batch)) < 0.6 if draw.chance(0.25) else None
     time_major = draw.chance(0.5)
     derivative = draw.weighted({"grad": 8, "jvp": 1, "second": 0.6})
     if derivative == "second" and "custom_jvp" in repr(cell):

@@ -161,3 +161,26 @@ def test_permuting_the_batch_permutes_the_result(x64):
     straight = run(inputs, state, LENGTHS)
     permuted = run(inputs[order], jax.tree.map(lambda s: s[order], state), LENGTHS[order])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[order], b, rtol=1e-12), straight, permuted)
+
+
+def counting(params, inputs, state):
+    """A state with a counter, which belongs to no row."""
+    h, steps = state
+    return h, (h + inputs[:, 0], steps + 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"mask": True}, {"reverse": True}, {"reverse": True, "mask": True}], ids=str)
+def test_a_counter_counts_the_steps_that_any_row_has(options):
+    """As TF1's, whose loop ends with the longest row; whatever the chunks and the memory mode."""
+    time, lengths = 12, np.array([2, 7, 0])
+    mask = np.random.default_rng(0).random((3, time)) < 0.4 if options.get("mask") else np.full((3, time), True)
+    runs = mask & (np.arange(time) < lengths[:, None])
+    want = runs.sum(1), runs.any(0).sum()
+    inputs, start = jnp.ones((3, time, 2)), (jnp.zeros(3), jnp.int32(0))
+    options = options | {"sequence_length": lengths, "initial_state": start} | ({"mask": mask} if "mask" in options else {})
+    for memory, size in (("save", None), ("save", 1), ("recompute", 5), ("recursive", None), ("offload", 3)):
+        _, state = jaxrnn.dynamic_rnn(counting, {}, inputs, memory=memory, chunk_size=size, **options)
+        np.testing.assert_array_equal(state[0], want[0])
+        assert state[1] == want[1]
+    _, state = jaxrnn.static_rnn(counting, {}, list(inputs.swapaxes(0, 1)), **options)
+    assert state[1] == want[1]

@@ -92,6 +92,11 @@ class StepFacts:
         return Rewritten(rewritten.cell) if by_rows else rewritten
 
     @property
+    def in_one_scan(self) -> bool:
+        """Whether a run that is not differentiated is best one scan of whole steps."""
+        return self.tuning.in_one_scan(self.rows, self._weights)
+
+    @property
     def tile(self) -> int | None:
         """R, where rows end at different steps; None is B."""
         return self.tuning.tile(self.rows, self._weights) if self.have_rows else None

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.engine.autodiff import Live, add_tangents, residuals_are_constant, with_backward, without_gradient
-from jaxrnn.engine.chunk import chunk_body, step_by_step
+from jaxrnn.engine.chunk import chunk_body, plain_chunk, step_by_step
 from jaxrnn.engine.derivative import Derivative, forward, put
 from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.first import Extent, FirstStep, at_first, first_step
@@ -166,6 +166,8 @@ def _step_by_step(run: Run, reads: Reads) -> tuple[Outputs, State]:
 
 def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State], Tape | None]:
     """Runs, and keeps for the backward pass what it needs."""
+    if not keeps and reads.lengths is None and run.facts.in_one_scan:
+        return _plain((run.tuned.cell, run.layout, run.mode), reads, plain_chunk, in_chunks=False), None
     run = run if keeps else dataclasses.replace(run, tuned=run.facts.of_values(run.tuned))
     layout, params, saves = run.layout, reads.params, keeps and run.mode == SAVE
     rows, (step, kept, store) = layout.rows(reads.lengths), _step(run, params, saves)

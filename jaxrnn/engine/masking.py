@@ -185,4 +185,13 @@ def leave(step: Steps, old: State, new: State) -> State:
     `old` is the state of `restart`.
     """
     new = step.dropped(new)
-    return new if step.valid is None else select_rows(step.valid, new, old)
+    return new if step.valid is None else advance(step.valid, new, old)
+
+
+def advance(valid: jax.Array, new: State, old: State) -> State:
+    """The new state in rows that have a step, `valid` `[B]`.
+
+    A leaf that belongs to no row, such as a counter, is the new one where any row has a step: TF1's loop ends with the longest.
+    """
+    of_no_row = lambda n, o: n if jnp.ndim(n) else jnp.where(jnp.any(valid), n, o)
+    return jax.tree.map(of_no_row, select_rows(valid, new, old), old)
