@@ -67,3 +67,21 @@ def test_the_runners_share_their_arguments():
     assert [name for name in dynamic if name in static] == list(static)
     for parameters in (dynamic, static):
         assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name not in ("cell", "params", "inputs"))
+
+
+def test_the_reference_has_every_public_name():
+    pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
+    described = set(re.findall(r"(?:auto\w+|py:data)::\s+jaxrnn\.([\w.]+)|^ +jaxrnn\.([\w.]+)$", pages, re.MULTILINE))
+    described = {a or b for a, b in described}
+    modules = {"memory": jaxrnn.memory.__all__, "interop": jaxrnn.interop.__all__, "testing": ["check_cell"]}
+    public = {name for name in jaxrnn.__all__ if name not in modules}
+    public |= {f"{module}.{name}" for module, names in modules.items() for name in names}
+    assert described == public | {"experimental.persistent_kernels"}
+
+
+def test_the_readme_is_one_page_whose_links_are_there():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 100
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert links
+    assert all((ROOT / link).exists() for link in links if "://" not in link)

@@ -59,6 +59,16 @@ class Half(jaxrnn.RNNCell):
 
 
 @dataclasses.dataclass(frozen=True)
+class Noisy(jaxrnn.GRUCell):
+    """A cell that draws where no key comes."""
+
+    num_units: int = 5
+
+    def gates(self, params, z, r, state, key=None):
+        return super().gates(params, z, r, state)
+
+
+@dataclasses.dataclass(frozen=True)
 class NoState(jaxrnn.RNNCell):
     """A cell that says nothing of its state."""
 
@@ -210,6 +220,8 @@ ROWS = [
     # cells of users' own
     ([*both(cell=Half()), raw(cell=Half()), step(Half()), lambda: jaxrnn.ResidualWrapper(Half())], TypeError,
      r"Half: expected a cell in four functions \(project, recur, gates, combine\), or with a __call__, got one without recur, combine"),
+    ([*both(cell=Noisy()), step(Noisy()), lambda: jaxrnn.ResidualWrapper(Noisy())], TypeError,
+     r"Noisy: expected `project` alone to have an argument key, got one of gates. Draw in project\(params, inputs, \*, key=None\)"),
     ([*both(cell=Held(5, w=INPUTS)), step(Held(5, w=INPUTS)), lambda: jaxrnn.DropoutWrapper(Held(5, w=INPUTS)), raw(cell=Held(5, w=[1]))],
      TypeError, r"Held: expected a hashable, frozen cell, got one whose w is (float32\[4, 7, 3\]|a list: \[1\]). Make it a dataclass\("),
     ([*both(cell=Thawed()), step(Thawed()), lambda: jaxrnn.MultiRNNCell([Thawed()])], TypeError,

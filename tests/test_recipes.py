@@ -1,4 +1,4 @@
-"""The recipes of docs/interop.md, run as they stand; what needs a library that is not installed is skipped.
+"""The recipes of docs/guides/weights.md, run as they stand; what needs a library that is not installed is skipped.
 
 `pip install -e '.[interop]'` installs them all.
 """
@@ -14,7 +14,7 @@ import pytest
 
 import jaxrnn
 
-PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "interop.md").read_text()
+PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "guides" / "weights.md").read_text()
 # Heading -> code. What stands in front of the first heading is its own.
 RECIPES = {
     section.split("\n", 1)[0]: code
@@ -33,7 +33,7 @@ def run(tmp_path, monkeypatch):
         for library in libraries:
             pytest.importorskip(library)
         namespace = {}
-        exec(compile(RECIPES[heading], f"docs/interop.md, {heading}", "exec"), namespace)
+        exec(compile(RECIPES[heading], f"docs/guides/weights.md, {heading}", "exec"), namespace)
         return namespace
 
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from typing import Any
 
 import jax
@@ -36,6 +37,11 @@ def complete(cell: Any) -> None:
             f"{type(cell).__name__}: expected a cell in four functions ({', '.join(_FOUR)}), or with a __call__, got one "
             f"without {', '.join(lacking)}. Write them as methods of the class."
         )
+    if drawing := _drawing(type(cell)):
+        raise TypeError(
+            f"{type(cell).__name__}: expected `project` alone to have an argument key, got one of {', '.join(drawing)}. Draw "
+            "in project(params, inputs, *, key=None), and hand on what is drawn in z."
+        )
     hashable(cell)
 
 
@@ -57,6 +63,13 @@ def _lacking(kind: type) -> list[str]:
     base = rnn_cell(kind)
     own = lambda name: getattr(kind, name) is not getattr(base, name)
     return [] if base is None or own("__call__") or own("chunk") else [name for name in _FOUR if not own(name)]
+
+
+@functools.lru_cache(maxsize=256)
+def _drawing(kind: type) -> list[str]:
+    """Which of the other three functions ask for a key, which they are not given."""
+    asks = lambda function: inspect.isfunction(function) and "key" in inspect.signature(function).parameters
+    return [] if rnn_cell(kind) is None else [name for name in _FOUR[1:] if asks(getattr(kind, name))]
 
 
 def cell_sequence(cells: Any, where: str) -> None:
