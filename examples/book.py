@@ -4,6 +4,7 @@
 
 Chapter 14 introduces TensorFlow 1's RNN functions on one mini-batch: 4 instances, 2 time steps, 3 inputs, 5 neurons. Each
 section below quotes the book's call, makes the same call in jaxrnn, and prints the result and how far it is from the book's.
+The same functions on real data, and training: sequence_lengths.py, then char_lm.py.
 """
 
 import jax.numpy as jnp

@@ -3,6 +3,7 @@
     python examples/char_lm.py                       on the documentation text that every Python carries
     python examples/char_lm.py --text book.txt       on a text of yours
     python examples/char_lm.py --resume              goes on where Ctrl-C stopped it, to the same numbers
+    python examples/char_lm.py --resume --temperature 1    after the end: a bolder sample of the same model
 
 The model reads the text as B parallel streams. A training step takes the next K characters of each and hands the LSTM's
 state on to the next step (truncated back-propagation through time), so the model remembers further back than gradients

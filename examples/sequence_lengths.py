@@ -1,6 +1,7 @@
 """Sequences of different lengths: a bidirectional GRU tells what kind of thing a name in Python's library stands for.
 
-    python examples/sequence_lengths.py
+    python examples/sequence_lengths.py               less than a minute on two CPU cores
+    python examples/sequence_lengths.py --keep 1      without dropout: a lower loss, held-out names told no better
 
 The data are the names that the standard library's sources define: classes, constants, functions and variables. Written in
 small letters and without underscores ("dictreader", "maxlinesize", "getservbyname") their kind has to be read from the

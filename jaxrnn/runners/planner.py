@@ -33,7 +33,7 @@ def plan_memory(
     sequence. Nothing is allocated. The bytes hold for every cell, loss, version and platform.
 
     Args:
-      cell, params, inputs: as for `dynamic_rnn`, inputs `[B, T, ...]`; arrays, or `jax.ShapeDtypeStruct`s in their place. If
+      cell, params, inputs: as for `dynamic_rnn`, inputs `[B, T, ...]`; arrays, or in their place `jax.ShapeDtypeStruct`. If
         they are sharded, the bytes are those of one device.
       budget: bytes of temporary memory on the device for a training step: what the backward pass needs, the outputs, their
         cotangents and copies. Params, their gradient and the inputs themselves are not in it.
@@ -76,7 +76,8 @@ def memory_plans(
     """All the ways to train a cell on a sequence, and what they cost: what `plan_memory` chooses from.
 
     Args:
-      cell, params, inputs, loss, input_gradient, **options: as for `plan_memory`, inputs `[B, T, ...]`.
+      cell, params, inputs, loss, input_gradient: as for `plan_memory`, inputs `[B, T, ...]`.
+      **options: as for `plan_memory`.
 
     Returns:
       A `jaxrnn.memory.Plans`, the way with the least work first. `print` shows it as a table; `plans.within(budget)` chooses.
