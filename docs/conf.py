@@ -90,7 +90,7 @@ class Links(SphinxTransform):
         """Every piece of inline code that is not yet a link."""
         for node in list(self.document.findall(nodes.literal)):
             text = node.astext()
-            name = re.sub(r"\(.*\)$", "", text)
+            name = re.sub(r"\([^()]*\)$", "", text)
             if isinstance(node.parent, (nodes.reference, addnodes.pending_xref, nodes.title)):
                 continue
             if name.startswith("jax.") and (page := jax_page(name)):

@@ -73,13 +73,13 @@ def dynamic_rnn(
       swap_memory: the same as `memory="offload"`, under TF1's name.
       memory: where the states that the backward pass needs live. It changes no value and no gradient.
         "save": on the device, every step. "recompute": the first state of every chunk only; one more forward pass.
-        "recursive": nested, so that memory grows with log T; one more forward pass a level (`jaxrnn.memory.recursive` sets
-        the levels). "offload": in the host's memory, every step, or of a plain function the first state of every chunk.
-        It is tried on a small problem first and becomes "recompute", with a warning, where gradients are wrong or nothing
-        is moved; a CPU has no other memory, and the states stay.
-        An int: a budget in bytes of temporary device memory, of which the planner makes the best (`jaxrnn.plan_memory`; under
-        `jax.vmap` it is for one example); a `jaxrnn.memory.Plan`; or a `jax.checkpoint` policy, which can choose the names
-        `jaxrnn.memory.GATES`, `OUTPUTS` (what a stack's layer hands on) and, for plain functions, `STATES`.
+        "recursive": nested, so that the states kept grow with log T; one more forward pass a level (`jaxrnn.memory.recursive`
+        sets the levels). "offload": in the host's memory, every step, or of a plain function the first state of every chunk.
+        It is tried on a small problem first and becomes "recompute", with a warning, where gradients are wrong or nothing is
+        moved; a CPU has no other memory, and the states stay. An int: a budget in bytes of temporary device memory, of which
+        the planner makes the best (`jaxrnn.plan_memory`; under `jax.vmap` it is for one example); a `jaxrnn.memory.Plan`; or a
+        `jax.checkpoint` policy, which can choose the names `jaxrnn.memory.GATES`, `OUTPUTS` (what a stack's layer hands on)
+        and, for plain functions, `STATES`.
       chunk_size: K, steps a chunk, 1 or more; None chooses. A divisor of T saves the compilation of a rest; of a symbolic
         T it has to be one.
       reverse: whether to run from the last step to the first. Outputs stay at their inputs' places.
