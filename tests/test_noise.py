@@ -10,7 +10,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn.testing import check_cell
-from tests.rows import LENGTHS, B, D, T, fast_if
+from tests.rows import LENGTHS, B, D, T
 
 H = 5
 KEY = jax.random.key(7)
@@ -137,17 +137,15 @@ def test_resets_and_masks_leave_the_draws(problem):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "key"),
-    fast_if(
-        lambda case: case[0] == Zoneout() and case[1] is not None,
-        [
-            (Zoneout(), KEY),
-            (Zoneout(), None),
-            (jaxrnn.StateOutputWrapper(Zoneout()), KEY),
-            (jaxrnn.MultiRNNCell([jaxrnn.GRUCell(4), jaxrnn.DropoutWrapper(Zoneout(), input_keep_prob=0.5)]), KEY),
-        ],
-    ),
+    [
+        (Zoneout(), KEY),
+        (Zoneout(), None),
+        (jaxrnn.StateOutputWrapper(Zoneout()), KEY),
+        (jaxrnn.MultiRNNCell([jaxrnn.GRUCell(4), jaxrnn.DropoutWrapper(Zoneout(), input_keep_prob=0.5)]), KEY),
+    ],
     ids=["drawn", "none", "states", "stack"],
 )
 def test_gradients_of_what_is_drawn(cell, key):
@@ -169,18 +167,21 @@ def test_a_cell_that_draws_keeps_no_more(one_device):
     assert memory("recompute", KEY) < 1.05 * memory("recursive", None)
 
 
-def test_derivatives_of_other_kinds(problem):
+def test_derivatives(problem):
+    """Of every mode and kind, beside JAX's own of T steps."""
     params, inputs, state = problem
-    loss = lambda run: lambda w: jnp.sum(jnp.sin(run({**params, "w": w}))[..., :2])
-    dynamic = loss(lambda params: jaxrnn.dynamic_rnn(Zoneout(), params, inputs, initial_state=state, key=KEY)[0])
-    static = loss(
-        lambda params: jnp.stack(
-            jaxrnn.static_rnn(Zoneout(), params, list(inputs.swapaxes(0, 1)), initial_state=state, key=KEY)[0], 1
-        )
+    options = {"initial_state": state, "key": KEY, "sequence_length": LENGTHS}
+    loss = lambda outputs: jnp.sum(jnp.sin(outputs) * jnp.arange(T, dtype=outputs.dtype)[:, None])
+    dynamic = lambda w, memory: loss(jaxrnn.dynamic_rnn(Zoneout(), params | {"w": w}, inputs, memory=memory, **options)[0])
+    static = lambda w: loss(
+        jnp.stack(jaxrnn.static_rnn(Zoneout(), params | {"w": w}, list(inputs.swapaxes(0, 1)), **options)[0], 1)
     )
     w = jnp.asarray(params["w"])
-    close([jax.jacfwd(dynamic)(w)], [jax.jacrev(static)(w)])
-    close([jax.hessian(dynamic)(w)], [jax.hessian(static)(w)])
+    want = jax.jit(jax.jacfwd(static))(w)
+    for memory in ("save", "recompute", "recursive"):
+        close([jax.jit(jax.grad(dynamic), static_argnums=1)(w, memory)], [want])
+    close([jax.jacfwd(dynamic)(w, "save")], [want])
+    close([jax.hessian(dynamic)(w, "save")], [jax.jit(jax.hessian(static))(w)])
 
 
 # ---- states that are not only floating

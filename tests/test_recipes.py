@@ -42,6 +42,7 @@ def run(tmp_path, monkeypatch):
 
 def test_every_recipe_is_tested():
     own = ["Gate orders, layouts and biases", "safetensors", "Orbax", "Export", "Elsewhere"]
+    own += ["In a linen module", "In an nnx module"]
     assert list(RECIPES) == [*own, *FOREIGN]
 
 
@@ -68,6 +69,28 @@ def test_export(run):
     np.testing.assert_allclose(done["output"], all_outputs[:, -1], rtol=1e-5, atol=1e-6)
     for got, want in zip(done["state"], want_state, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_linen_module(run):
+    done = run("In a linen module", "flax")
+    valid = np.arange(7) < LENGTHS[:, None]
+    np.testing.assert_allclose(done["after"][valid], done["before"][valid], rtol=2e-5, atol=2e-6)
+    jax.tree.map(np.testing.assert_array_equal, done["back"], dict(done["trained"]["OptimizedLSTMCell_0"]))
+
+
+def test_an_nnx_module(run):
+    done = run("In an nnx module", "flax")
+    model = done["model"]
+    params = {name: leaf[...] for name, leaf in model.rnn.items()}
+    dense = lambda h, kernel, bias: h @ kernel + bias
+
+    def loss(params):
+        outputs = jaxrnn.dynamic_rnn(jaxrnn.GRUCell(5), params, done["inputs"], sequence_length=LENGTHS)[0]
+        return jnp.sum(dense(outputs, model.dense.kernel[...], model.dense.bias[...]) ** 2)
+
+    want = jax.grad(loss)(params)
+    for name, grad in want.items():
+        np.testing.assert_allclose(done["grads"].rnn[name][...], grad, rtol=2e-5, atol=2e-6)
 
 
 # Heading -> library, jaxrnn's cell, how its weights come from there, the parts of its state in the library's order.
