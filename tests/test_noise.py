@@ -171,7 +171,7 @@ def test_derivatives(problem):
     """Of every mode and kind, beside JAX's own of T steps."""
     params, inputs, state = problem
     options = {"initial_state": state, "key": KEY, "sequence_length": LENGTHS}
-    loss = lambda outputs: jnp.sum(jnp.sin(outputs) * jnp.arange(T, dtype=outputs.dtype)[:, None])
+    loss = lambda outputs: jnp.sum(jnp.sin(outputs) * jnp.arange(T, dtype=outputs.dtype)[None, :, None])
     dynamic = lambda w, memory: loss(jaxrnn.dynamic_rnn(Zoneout(), params | {"w": w}, inputs, memory=memory, **options)[0])
     static = lambda w: loss(
         jnp.stack(jaxrnn.static_rnn(Zoneout(), params | {"w": w}, list(inputs.swapaxes(0, 1)), **options)[0], 1)
