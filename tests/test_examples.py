@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxrnn
+
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
@@ -111,6 +113,35 @@ def test_mazes(usual_dtypes):
     for _ in range(4):
         maze, _, done = ppo.move(maze, forward, jax.random.key(0), 2)
     assert done[2] and maze.place[2] == maze.clock[2] == 0
+
+
+# ---- rate_network.py
+
+
+def test_rate_network(start, tmp_path):
+    sizes = {"units": 10, "batch": 8, "updates": 20, "test-trials": 40}
+    outputs = finish(start("rate_network.py", *flags(out=tmp_path, **sizes)))
+    assert "update    20/20" in outputs and "matplotlib is not installed" in outputs
+
+
+def test_rates_and_trials(usual_dtypes):
+    """The equation with noise, by numpy; Dale's law; trials whose answer is that of the signal that counts."""
+    example = load("rate_network")
+    cell, key = example.RateCell(6, 4, leak=0.3, noise=0.2), jax.random.key(1)
+    params = cell.init(jax.random.key(0), 4)
+    weights = np.asarray(cell.weights(params), np.float64)
+    assert (weights[:4] >= 0).all() and (weights[4:] <= 0).all()
+    trials = example.new_trials(jax.random.key(2), 5, 1.0)
+    rates, _ = jaxrnn.dynamic_rnn(cell, params, trials.inputs, key=key)
+    x, kernel = np.zeros((5, 6)), np.asarray(params["kernel"], np.float64)
+    for t in range(example.TIME):
+        noise = jax.random.normal(jaxrnn.step_key(key, t).step, (5, 6))
+        x = 0.7 * x + 0.3 * (np.maximum(x, 0) @ weights + trials.inputs[:, t] @ kernel) + 0.2 * 0.6**0.5 * np.asarray(noise)
+        np.testing.assert_allclose(rates[:, t], np.maximum(x, 0), rtol=1e-4, atol=1e-4)
+    counted = np.where(trials.context == 0, trials.lean[:, 0], trials.lean[:, 1])
+    np.testing.assert_array_equal(trials.answer, counted > 0)
+    np.testing.assert_array_equal(trials.inputs[:, 0, 2:].argmax(-1), trials.context)
+    assert not trials.inputs[:, : example.REST, :2].any()
 
 
 # ---- sequence_lengths.py

@@ -51,6 +51,28 @@ def test_not_where_it_gains_nothing(other):
     assert type(facts(cell, 4, dataclasses.replace(NEW_CPU, **other)).rewritten(cell)) is Rewritten
 
 
+def test_one_row_is_one_scan_without_a_derivative():
+    """Where its weights are few, and there are no lengths at which a run could end."""
+    small = {"gru": jaxrnn.GRUCell(64), "basic": jaxrnn.BasicRNNCell(16)}
+    assert all(facts(cell, 1).in_one_scan for cell in small.values())
+    assert not facts(jaxrnn.GRUCell(128), 1).in_one_scan and not facts(small["basic"], 2).in_one_scan
+    for other in ({"platform": "gpu"}, {"sharded": True}, {"old_loops": True}):
+        assert not facts(small["basic"], 1, dataclasses.replace(NEW_CPU, **other)).in_one_scan
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", [jaxrnn.LSTMCell(5, num_proj=2), jaxrnn.GRUCell(4)], ids=["lstm", "gru"])
+def test_a_row_alone_is_that_of_a_batch(cell, reverse):
+    """One scan of whole steps has one product of the inputs a step; a batch has one a chunk."""
+    params, inputs = cell.init(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (9, 20, 3))
+    resets = jax.random.bernoulli(jax.random.key(2), 0.2, (9, 20))
+    run = jax.jit(lambda x, resets: jaxrnn.dynamic_rnn(cell, params, x, resets=resets, reverse=reverse, chunk_size=4))
+    with using(NEW_CPU):
+        whole, alone = run(inputs, resets), run(inputs[3:4], resets[3:4])
+    row = jax.tree.map(lambda leaf: leaf[3:4], whole)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), alone, row)
+
+
 @pytest.mark.parametrize(
     ("cell", "batch", "halves"),
     [
