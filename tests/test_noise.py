@@ -153,6 +153,32 @@ def test_gradients_of_what_is_drawn(cell, key):
     check_cell(cell, input_size=D, key=key)
 
 
+def test_errors_name_the_cell(problem):
+    class Single(Zoneout):
+        def combine(self, params, g, state):
+            return g[0]
+
+    params, inputs, state = problem
+    with pytest.raises(TypeError, match=r"Single\(num_units=5.*pair \(output, new_state\)"):
+        jaxrnn.dynamic_rnn(Single(), params, inputs, initial_state=state, key=KEY)
+
+
+def test_a_call_of_its_own_gives_keys_to_whom_it_likes(problem):
+    class Called(Zoneout):
+        def gates(self, params, z, r, state, key=None):
+            return super().gates(params, (z, self.keep + jnp.zeros_like(z)), r + jax.random.normal(key, r.shape), state)
+
+        def __call__(self, params, inputs, state, *, key):
+            g = self.gates(params, inputs @ params["w"], self.recur(params, state), state, key=key.step)
+            return self.combine(params, g, state)
+
+    params, inputs, state = problem
+    outputs, _ = jaxrnn.dynamic_rnn(Called(), params, inputs, initial_state=state, key=KEY)
+    noise = jax.random.normal(jaxrnn.step_key(KEY, 0).step, (B, H))
+    want = 0.3 * state + 0.7 * np.tanh(inputs[:, 0] @ params["w"] + state @ params["u"] + noise)
+    np.testing.assert_allclose(outputs[:, 0], want, rtol=1e-10)
+
+
 def test_a_cell_that_draws_keeps_no_more(one_device):
     """Noise is drawn again in the backward pass: "recompute" keeps a state a chunk, as for any cell."""
     cell, inputs = Zoneout(64), jax.ShapeDtypeStruct((16, 512, 64), jnp.float32)

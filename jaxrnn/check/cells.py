@@ -61,15 +61,20 @@ def hashable(cell: Any) -> None:
 def _lacking(kind: type) -> list[str]:
     """Which of the four functions a class has not, if it has nothing in their place."""
     base = rnn_cell(kind)
-    own = lambda name: getattr(kind, name) is not getattr(base, name)
-    return [] if base is None or own("__call__") or own("chunk") else [name for name in _FOUR if not own(name)]
+    return [] if _runs_itself(kind) else [name for name in _FOUR if getattr(kind, name) is getattr(base, name)]
 
 
 @functools.lru_cache(maxsize=256)
 def _drawing(kind: type) -> list[str]:
     """Which of the other three functions ask for a key, which they are not given."""
     asks = lambda function: inspect.isfunction(function) and "key" in inspect.signature(function).parameters
-    return [] if rnn_cell(kind) is None else [name for name in _FOUR[1:] if asks(getattr(kind, name))]
+    return [] if _runs_itself(kind) else [name for name in _FOUR[1:] if asks(getattr(kind, name))]
+
+
+def _runs_itself(kind: type) -> bool:
+    """Whether a class is run by a `__call__` or a chunk of its own, which may call the four functions as it likes."""
+    base = rnn_cell(kind)
+    return base is None or any(getattr(kind, name) is not getattr(base, name) for name in ("__call__", "chunk"))
 
 
 def cell_sequence(cells: Any, where: str) -> None:

@@ -34,7 +34,7 @@ class Rows(NamedTuple):
 
     @staticmethod
     def longest_first(lengths: jax.Array, size: int) -> Rows:
-        """Tiles of `size` rows. In place of rows that are missing in the last one there are none."""
+        """Tiles of `size` rows; the last tile may have places without one."""
         numbers = jnp.pad(longest_first(lengths), (0, -lengths.shape[0] % size), constant_values=lengths.shape[0])
         numbers = numbers.reshape(-1, size)
         return Rows(numbers, jnp.take(lengths, numbers, mode="fill", fill_value=0))

@@ -22,6 +22,10 @@ class Rewritten:
     def __init__(self, cell: FourFunctions, rows: Dim = None) -> None:
         self.cell, self.rows = cell, rows
 
+    def __repr__(self) -> str:
+        """The cell's, for error texts."""
+        return repr(self.cell)
+
     def project(self, params: Params, inputs: Inputs) -> Tree:
         return self.cell.project(params, inputs)
 
