@@ -1,6 +1,6 @@
 """TF1's recurrent network runners and cells as pure JAX functions: exact, small in memory, fast, plain."""
 
-from jaxrnn import interop, memory, testing
+from jaxrnn import contrib, interop, memory, testing
 from jaxrnn.activation import activate, sigmoid, tanh
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.basic import BasicRNNCell
@@ -44,6 +44,7 @@ __all__ = [
     "activate",
     "bidirectional_dynamic_rnn",
     "compiler_options",
+    "contrib",
     "dynamic_rnn",
     "interop",
     "memory",

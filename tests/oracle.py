@@ -136,7 +136,7 @@ def leaves(tree):
 
 def rnn(step, params, inputs, initial_state, lengths=None, resets=None, reverse=False, reset_state=None, mask=None):
     """inputs [B, T, ...] -> (outputs [B, T, ...], state [B, ...]), row by row; resets go back to zeros or `reset_state`."""
-    batch, time = inputs.shape[:2]
+    batch, time = leaves(inputs)[0].shape[:2]
     rows, states = [], []
     for b in range(batch):
         length = time if lengths is None else min(max(int(lengths[b]), 0), time)
@@ -147,7 +147,7 @@ def rnn(step, params, inputs, initial_state, lengths=None, resets=None, reverse=
                 state = start
             if mask is not None and not mask[b, t]:
                 continue
-            outputs[t], state = step(params, inputs[b, t], state, t, b)
+            outputs[t], state = step(params, tree_map(lambda leaf: leaf[b, t], inputs), state, t, b)
         rows.append(outputs)
         states.append(state)
     shape = next((np.shape(o) for outputs in rows for o in outputs if o is not None), None)

@@ -24,11 +24,15 @@ class Row:
     cell: Any
     step: Callable
     ids: int | None = None  # the inputs are integers below this
+    input_size: Any = D  # what `init` is given
+    draw: Callable | None = None  # (rng, batch, time) -> inputs [B, T, ...], where they are not of that size and normal
 
     def inputs(self, rng, time=T, batch=B):
+        if self.draw:
+            return self.draw(rng, batch, time)
         if self.ids:
             return rng.integers(0, self.ids, (batch, time)).astype(np.int32)
-        return rng.standard_normal((batch, time, D))
+        return rng.standard_normal((batch, time, self.input_size))
 
 
 LSTM = jaxrnn.LSTMCell(5)
@@ -75,7 +79,7 @@ def fast_if(fast, cases):
 def problem(row, seed=0, batch=B, time=T):
     """(params, inputs, initial state) in float64, every weight random, as numpy trees."""
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(lambda: (row.cell.init(jax.random.key(0), D), row.cell.initial_state(batch)))
+    shapes = jax.eval_shape(lambda: (row.cell.init(jax.random.key(0), row.input_size), row.cell.initial_state(batch)))
     params, state = jax.tree.map(lambda s: rng.uniform(-0.8, 0.8, s.shape), shapes)
     return params, row.inputs(rng, time, batch), state
 

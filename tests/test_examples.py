@@ -66,8 +66,9 @@ def load(name):
 # ---- book.py
 
 
-def test_the_book(start):
-    outputs = finish(start("book.py"))
+def test_the_book(start, tmp_path):
+    outputs = finish(start("book.py", *flags(out=tmp_path)))
+    assert "matplotlib is not installed" in outputs
     book = json.loads((ROOT / "tests" / "goldens" / "book.json").read_text())
     printed = np.array([[float(y) for y in line.split()[-5:]] for line in outputs.splitlines() if " t = " in line])
     tables = printed.reshape(4, 4, 2, 5)
@@ -75,6 +76,13 @@ def test_the_book(start):
     padded = table.copy()
     padded[1, 1] = 0
     np.testing.assert_allclose(tables, [table, table, table, padded], atol=1e-6)
+
+
+def test_the_book_draws(tmp_path):
+    pytest.importorskip("matplotlib")
+    table = np.linspace(-1, 1, 40).reshape(4, 2, 5)
+    load("book").draw(tmp_path / "picture.png", {"one": (table, table), "two": (table, table)})
+    assert (tmp_path / "picture.png").stat().st_size > 0
 
 
 # ---- recurrent_ppo.py

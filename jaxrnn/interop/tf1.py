@@ -14,9 +14,8 @@
     a pair of cells            fw/..., bw/...
 
 The last three wrappers have their cell's names in their own scope, `input_projection_wrapper/gru_cell/...`; DropoutWrapper and
-ResidualWrapper add none. Names and orders are those of the variables that `tf.compat.v1` of TF 2.15.1 makes, but for these
-three wrappers, which it lacks: theirs are from the source of TF 1's
-tensorflow/contrib/rnn/python/ops/core_rnn_cell.py.
+ResidualWrapper add none. The cells of `jaxrnn.contrib` are in `jaxrnn.interop.tf1_contrib`. Names and orders are those of the
+variables that `tf.compat.v1` of TF 2.15.1 makes; those of the three wrappers, which it lacks, and of `contrib` are TF 1.15's.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper
 from jaxrnn.interop.arrays import inside, join, one_kernel, reorder, rows_of, split, under
 from jaxrnn.interop.parts import directions, layers, numbered
+from jaxrnn.interop.tf1_contrib import layouts as contrib_layouts
 from jaxrnn.interop.weights import Framework, Layout
 
 
@@ -197,6 +197,7 @@ _TF1 = Framework(
         InputProjectionWrapper: _projection("input_projection_wrapper/"),
         OutputProjectionWrapper: _projection("output_projection_wrapper/"),
         EmbeddingWrapper: Layout(_read_embedding, _write_embedding),
+        **contrib_layouts(lambda: _TF1),
         tuple: directions(lambda: _TF1, "fw/", "bw/"),
     },
     separator="/",
