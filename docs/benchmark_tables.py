@@ -291,14 +291,14 @@ def gpu_systems() -> dict[str, dict[str, Row]]:
     """The H100's rows, by work and system."""
     found: dict[str, dict[str, Row]] = {}
     for row in load("gpu_h100.json")["rows"]:
-        if row["system"] != PRODUCT:
+        if row["system"] != PRODUCT and "left_out" not in row:
             found.setdefault(row["work"], {})[row["system"]] = row
     return found
 
 
 def gpu_table(what: str, folded: str = "") -> HTML:
     """Times on the H100 in ms, the fastest bold, and their ratios."""
-    shown, rows = ["jaxrnn save", "jaxrnn save, compiler_options", "torch", "Flax"], []
+    shown, rows = ["jaxrnn save", "jaxrnn save, compiler_options", "torch", "Flax", "Keras"], []
     for work, systems in gpu_systems().items():
         times = {system: 1e3 * systems[system][what]["best"] for system in shown if system in systems}
         cells = [number(times.get(system)) for system in shown]
@@ -307,8 +307,8 @@ def gpu_table(what: str, folded: str = "") -> HTML:
         rows.append([shape(work), *cells, *parts])
     every = [{s: row[what]["best"] for s, row in systems.items()} for systems in gpu_systems().values()]
     means = [share([times[OURS] / times[other] for times in every if other in times]) for other in ("torch", "Flax")]
-    rows.append(["geometric mean (largest)", "", "", "", "", *means])
-    header = ["T, B, D, H, precision", "jaxrnn", "with its compiler options", "torch", "Flax", "part of torch's", "of Flax's"]
+    rows.append(["geometric mean (largest)", *[""] * len(shown), *means])
+    header = ["T, B, D, H, precision", "jaxrnn", "with its compiler options", *shown[2:], "part of torch's", "of Flax's"]
     return table(header, rows, folded)
 
 

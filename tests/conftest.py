@@ -53,6 +53,20 @@ def on_a_gpu():
 
 
 @pytest.fixture
+def on_a_cpu():
+    """What runs on a CPU, wherever the tests run."""
+    with place("cpu"):
+        yield
+
+
+@pytest.fixture
+def compiled_for_a_cpu():
+    """The bytes of its programs are others than a GPU's."""
+    if jax.default_backend() != "cpu":
+        pytest.skip("bytes of a CPU's program")
+
+
+@pytest.fixture
 def as_if_large():
     """What a CPU does with much work, done with little: tiles of two rows, halves, no product row by row."""
     with place("as_if_large"):

@@ -302,6 +302,7 @@ PLACES = {
     "one_device": {"sharded": False},
     "eight_devices": {"sharded": True},
     "as_if_large": {
+        "platform": "cpu",
         "sharded": False,
         "tile_rows": 2,
         "rows_of_halves": 2,
@@ -310,6 +311,7 @@ PLACES = {
     },
     "many_rows": {"sharded": False, "many_rows": 2, "little_work": 0},
     "gpu": {"sharded": False, "platform": "gpu"},
+    "cpu": {"platform": "cpu"},
 }
 
 

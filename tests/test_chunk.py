@@ -62,7 +62,7 @@ def test_results_that_are_one_array_are_stacked_once():
     assert len(loop.outvars) == 1 + 3  # the sum, the other sum and the carry; JAX itself hands an input on
 
 
-def test_a_recurrent_product_keeps_its_precision(one_device):
+def test_a_recurrent_product_keeps_its_precision(one_device, on_a_cpu):
     """What the backward loop multiplies by is the cell's own product, transposed."""
 
     class Precise(jaxrnn.BasicRNNCell):

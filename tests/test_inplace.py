@@ -152,7 +152,7 @@ def test_gates_that_are_handed_on(chunk_size, x64):
     jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-12), got, run(PLAIN))
 
 
-def test_a_gate_that_is_an_output_is_kept_once():
+def test_a_gate_that_is_an_output_is_kept_once(compiled_for_a_cpu):
     """A simple cell's hidden state: with the outputs' own cotangents, nothing is left that is as long as the sequence."""
     time, batch, units = 2048, 8, 64
     cell, inputs = jaxrnn.BasicRNNCell(units), jax.ShapeDtypeStruct((batch, time, D), jnp.float32)

@@ -106,7 +106,7 @@ def test_the_steps_of_every_tile(lengths, steps, reverse):
 
     cell, batch = Counted(2), len(lengths)
     params, inputs = cell.init(jax.random.key(0), D), jnp.ones((batch, 8, D))
-    with using(dataclasses.replace(current(), tile_rows=2)):
+    with using(dataclasses.replace(current(), platform="cpu", tile_rows=2)):
         run = lambda n: jaxrnn.dynamic_rnn(cell, params, inputs, sequence_length=n, chunk_size=2, reverse=reverse)
         jax.block_until_ready(jax.jit(run)(jnp.array(lengths)))
     jax.effects_barrier()

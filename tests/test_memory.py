@@ -63,7 +63,7 @@ def test_bytes_with_a_loss_on_all_outputs(options, most):
         (POLICIES.save_only_these_names(GATES), 5.5, 8.5),  # what it asks for
     ],
 )
-def test_bytes_of_what_a_gpu_keeps(memory, least, most, on_a_gpu):
+def test_bytes_of_what_a_gpu_keeps(memory, least, most, on_a_gpu, compiled_for_a_cpu):
     floats = floats_of_temporaries(4096, 8, 32, 64, on_all_outputs, memory=memory)
     assert least <= floats <= most + UNFUSED_LOSS
 
@@ -245,7 +245,7 @@ def test_every_level_runs_the_steps_once_more(time, levels, chunk_size):
 
 
 @pytest.mark.parametrize(("time", "batch", "size"), [(128, 32, 16), (28, 150, 4), (4096, 8, 64), (7, 1, 7), (1009, 8, 64)])
-def test_default_chunk_sizes(time, batch, size):
+def test_default_chunk_sizes(time, batch, size, on_a_cpu):
     assert current().chunk_size(time, batch, SAVE) == size
 
 

@@ -179,7 +179,7 @@ def test_a_call_of_its_own_gives_keys_to_whom_it_likes(problem):
     np.testing.assert_allclose(outputs[:, 0], want, rtol=1e-10)
 
 
-def test_a_cell_that_draws_keeps_no_more(one_device):
+def test_a_cell_that_draws_keeps_no_more(one_device, compiled_for_a_cpu):
     """Noise is drawn again in the backward pass: "recompute" keeps a state a chunk, as for any cell."""
     cell, inputs = Zoneout(64), jax.ShapeDtypeStruct((16, 512, 64), jnp.float32)
     params = jax.eval_shape(lambda: cell.init(KEY, 64))
