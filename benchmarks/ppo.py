@@ -68,10 +68,10 @@ class _ByHand(_Peer):
         }
 
     def __call__(self, params: Any, x: Any, h: Any) -> Any:
-        from systems import _gru
+        from plain import gru
 
-        (h,) = _gru(params, x, h)
-        return h @ params["out"]["w"] + params["out"]["b"], h
+        output, (h,) = gru(params, x, h)
+        return output @ params["out"]["w"] + params["out"]["b"], h
 
 
 class _Flax(_Peer):

@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from options import COMPILER_OPTIONS
+from plain import plain_scan
 from work import PRECISIONS, NotOfferedError, Work
 
 TIME_MAJOR = ", time-major"  # such systems read [T, B, D]
@@ -53,11 +53,20 @@ def arrays_of(work: Work, system: str = "") -> list[jax.Array]:
 # ---- jaxrnn
 
 
+def last_output(state: Any) -> Any:
+    """Of a cell whose output is a part of its state."""
+    return getattr(state, "h", state)
+
+
 def jaxrnn_cell(work: Work) -> Any:
     """The cell of that name."""
     import jaxrnn
+    from jaxrnn import contrib
 
-    return {"lstm": jaxrnn.LSTMCell, "gru": jaxrnn.GRUCell, "basic": jaxrnn.BasicRNNCell}[work.cell](work.units)
+    kinds = {"lstm": jaxrnn.LSTMCell, "gru": jaxrnn.GRUCell, "basic": jaxrnn.BasicRNNCell}
+    kinds |= {"layer_norm_lstm": contrib.LayerNormBasicLSTMCell, "nas": contrib.NASCell}
+    kinds |= {"ind_rnn": contrib.IndRNNCell, "sru": contrib.SRUCell}
+    return kinds[work.cell](work.units)
 
 
 def jaxrnn_params(cell: Any, work: Work) -> Any:
@@ -97,7 +106,7 @@ def jaxrnn_mode(mode: str, time_major: bool = False) -> Callable:
         def run(params, inputs, lengths):
             options = {"sequence_length": lengths, "time_major": time_major, "memory": memory}
             outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, **options)
-            return outputs, state.h if work.cell == "lstm" else state
+            return outputs, last_output(state)
 
         return run, jaxrnn_params(cell, work)
 
@@ -130,55 +139,9 @@ def jaxrnn_static(work: Work, loss: str):
     def run(params, inputs, lengths):
         steps = [inputs[:, t] for t in range(work.time)]
         outputs, state = jaxrnn.static_rnn(cell, params, steps, sequence_length=lengths)
-        return jnp.stack(outputs, 1), state.h if work.cell == "lstm" else state
+        return jnp.stack(outputs, 1), last_output(state)
 
     return run, jaxrnn_params(cell, work)
-
-
-# ---- by hand
-
-
-def plain_scan(work: Work, loss: str):
-    """What one writes by hand: `lax.scan` of the equations, and a `where` a step if there are lengths."""
-    gates = {"lstm": 4, "gru": 3, "basic": 1}[work.cell]
-    step = {"lstm": _lstm, "gru": _gru, "basic": _basic}[work.cell]
-    zeros = jnp.zeros((work.batch, work.units), work.dtype)
-    start = (zeros, zeros) if work.cell == "lstm" else (zeros,)
-
-    def run(params, inputs, lengths):
-        def one_step(state, item):
-            time, x = item
-            new = step(params, x, *state)
-            if lengths is None:
-                return new, new[-1]
-            valid = (time < lengths)[:, None]
-            return tuple(jnp.where(valid, n, s) for n, s in zip(new, state, strict=True)), jnp.where(valid, new[-1], 0.0)
-
-        state, outputs = lax.scan(one_step, start, (jnp.arange(work.time), jnp.swapaxes(inputs, 0, 1)))
-        return jnp.swapaxes(outputs, 0, 1), state[-1]
-
-    keys = jax.random.split(jax.random.key(0))
-    normal = lambda key, rows: jax.random.normal(key, (rows, gates * work.units), work.dtype) / rows**0.5
-    bias = jnp.zeros(gates * work.units, work.dtype)
-    return run, {"w": normal(keys[0], work.inputs), "u": normal(keys[1], work.units), "b": bias, "v": bias}
-
-
-def _lstm(params, x, c, h):
-    i, f, g, o = jnp.split(x @ params["w"] + h @ params["u"] + params["b"], 4, -1)
-    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return c, jax.nn.sigmoid(o) * jnp.tanh(c)
-
-
-def _gru(params, x, h):
-    zr, zu, zn = jnp.split(x @ params["w"] + params["b"], 3, -1)
-    rr, ru, rn = jnp.split(h @ params["u"] + params["v"], 3, -1)
-    u = jax.nn.sigmoid(zu + ru)
-    n = jnp.tanh(zn + jax.nn.sigmoid(zr + rr) * rn)
-    return (n + u * (h - n),)
-
-
-def _basic(params, x, h):
-    return (jnp.tanh(x @ params["w"] + h @ params["u"] + params["b"]),)
 
 
 # ---- the libraries

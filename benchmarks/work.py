@@ -29,9 +29,21 @@ PRECISIONS = {
 }
 
 
+# How many blocks of H columns each cell's products have: of its inputs, of its state.
+GATES = {
+    "lstm": (4, 4),
+    "gru": (3, 3),
+    "basic": (1, 1),
+    "layer_norm_lstm": (4, 4),
+    "nas": (8, 8),
+    "ind_rnn": (1, 0),
+    "sru": (4, 0),
+}
+
+
 class Work(NamedTuple):
-    """A layer, "lstm", "gru" or "basic", its sizes T, B, D, H, the kind of lengths that its rows have, if any, and the name of
-    its precision."""
+    """A layer ("lstm" or another of `GATES`), its sizes T, B, D, H, the kind of lengths that its rows have, if any, and its
+    precision's name."""
 
     cell: str
     time: int
@@ -76,6 +88,6 @@ class Work(NamedTuple):
     def operations(self) -> int:
         """Floating-point operations of the matrix products in a training step: of the valid steps forward, the states'
         cotangents backward, and the weights' gradients; inputs have none."""
-        gates = {"lstm": 4, "gru": 3, "basic": 1}[self.cell]
+        of_input, of_state = GATES[self.cell]
         steps = int(self.arrays[1].sum()) if self.lengths else self.time * self.batch
-        return 2 * steps * gates * self.units * (2 * self.inputs + 3 * self.units)
+        return 2 * steps * self.units * (2 * of_input * self.inputs + 3 * of_state * self.units)

@@ -20,11 +20,12 @@ OTHERS = [*JAX_PEERS, "torch", "TF1"]
 PRODUCT = "a matrix product"
 CELLS = {"lstm": "LSTM", "gru": "GRU", "basic": "basic"}
 SPEED = {
-    "first machine": "speed.json",
     "Zen 3": "speed_zen3.json",
     "Zen 3, jax 0.10.2": "speed_zen3_jax_0.10.2.json",
     "Zen 3, held-out shapes": "held_out_zen3.json",
+    "older run": "speed.json",
 }
+LATEST = ["Zen 3", "older run"]  # with the latest jax, and all shapes
 Row = dict[str, Any]
 
 
@@ -116,9 +117,10 @@ def summary() -> HTML:
 
 
 def by_cell() -> HTML:
-    """The same for each cell alone, in the two runs that have all systems."""
+    """The same for each cell alone, in the runs with the latest jax."""
     rows = []
-    for title, name in list(SPEED.items())[:2]:
+    for title in LATEST:
+        name = SPEED[title]
         for what, step in (("train", "training"), ("forward", "forward")):
             for cell, label in CELLS.items():
                 cells = [share(ratios(name, what, other, cell=cell)) for other in ("", "torch", "TF1")]
@@ -136,8 +138,9 @@ def machines() -> HTML:
         rate = statistics.median(r["operations"] / r["train"]["best"] for r in results if r["system"] == PRODUCT)
         versions = [next((r[key] for r in results if key in r), "-") for key in ("jax", "torch", "tensorflow")]
         machine = file["machine"]
-        rows.append([title, name, f"{machine['processor']}, {machine['cores']} cores", number(rate / 1e9), *versions])
-    return table(["run", "file", "processor", "product, GFLOP/s", "jax", "torch", "TensorFlow"], rows)
+        place = f"{machine['processor']}, {machine['cores']} cores"
+        rows.append([title, name, machine["measured"], place, number(rate / 1e9), *versions])
+    return table(["run", "file", "measured", "processor", "product, GFLOP/s", "jax", "torch", "TensorFlow"], rows)
 
 
 def speed_table(name: str, what: str, folded: str = "") -> HTML:
@@ -186,7 +189,7 @@ def dot_plot(name: str) -> None:
 
 def peers_ahead() -> HTML:
     """The shapes at which something else is faster: its time as a part of jaxrnn's, and its name."""
-    runs = [(title, name, what) for title, name in list(SPEED.items())[:2] for what in ("train", "forward")]
+    runs = [(title, SPEED[title], what) for title in LATEST for what in ("train", "forward")]
     found: dict[str, list[str]] = {}
     for place, (_, name, what) in enumerate(runs):
         for row in load(name)["rows"]:

@@ -1,5 +1,6 @@
 """How the site is built: `sphinx-build -W docs out/site`. Pages are Markdown; their code cells run when it is built."""
 
+import inspect
 import os
 import re
 import sys
@@ -34,6 +35,7 @@ autodoc_typehints = "none"  # docstrings say types, shapes and dtypes
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_attr_annotations = False
 python_use_unqualified_type_names = True
 
 html_theme = "furo"
@@ -51,13 +53,19 @@ copybutton_prompt_is_regexp = True
 def equations(app, what, name, obj, options, lines):
     """Lines that are indented between two paragraphs are equations: a block of code, as they stand."""
     sections = re.compile(r"(Args|Attributes|Returns|Raises|Example|Yields):")
-    in_section, result = False, []
+    in_section, result, deeper = False, [], ""
     for i, line in enumerate(lines):
         in_section = bool(sections.match(line)) or (in_section and (not line or line.startswith(" ")))
+        if lines[i - 1].strip() == "Returns:":  # what stands in front of a colon is a type there: code is none
+            line = re.sub(r"`[^`]+`", lambda code: f"`{code[0]}`" if ":" in code[0] else code[0], line)
         begins = line.startswith("    ") and not in_section and i > 0 and not lines[i - 1].strip()
         if begins and (not result or not result[-1].startswith("    ")):
             result += ["::", ""]
-        result.append(line)
+        if lines[i - 1].strip() == "Example:" and line.strip() and ">>>" not in line:  # code without prompts
+            result += ["  ::", ""]
+            deeper = "  "
+        deeper = deeper if line.startswith(" ") else ""
+        result.append(deeper + line)
     lines[:] = result
 
 
@@ -66,9 +74,12 @@ def equations(app, what, name, obj, options, lines):
 _JAX_MODULES = ("lax", "numpy", "nn", "random", "tree", "nn.initializers")
 _JAX_NAMES = ("checkpoint", "custom_vjp", "device_put", "eval_shape", "grad", "hessian", "jacfwd", "jacrev", "jit", "jvp")
 _JAX_NAMES += ("linearize", "make_jaxpr", "named_scope", "shard_map", "value_and_grad", "vjp", "vmap")
-_OWN = {name: f"jaxrnn.{name}" for name in jaxrnn.__all__ if name not in ("memory", "interop", "testing")}
+_OWN = {name: f"jaxrnn.{name}" for name in jaxrnn.__all__ if not inspect.ismodule(getattr(jaxrnn, name))}
 _OWN |= {f"memory.{name}": f"jaxrnn.memory.{name}" for name in jaxrnn.memory.__all__}
-_OWN |= {f"interop.{name}": f"jaxrnn.interop.{name}" for name in jaxrnn.interop.__all__}
+for module in ("interop", "contrib", "seq2seq"):
+    _OWN |= {f"{module}.{name}": f"jaxrnn.{module}.{name}" for name in getattr(jaxrnn, module).__all__}
+for module in ("contrib", "seq2seq"):  # their names are theirs alone
+    _OWN |= {name: f"jaxrnn.{module}.{name}" for name in getattr(jaxrnn, module).__all__}
 _OWN |= {"testing.check_cell": "jaxrnn.testing.check_cell"}
 _OWN |= {"experimental.persistent_kernels": "jaxrnn.experimental.persistent_kernels"}
 _OWN |= {full: full for full in list(_OWN.values())}
@@ -93,6 +104,8 @@ class Links(SphinxTransform):
             name = re.sub(r"\([^()]*\)$", "", text)
             if isinstance(node.parent, (nodes.reference, addnodes.pending_xref, nodes.title)):
                 continue
+            if re.search(r"(TF1|TensorFlow 1)'s\s$", "".join(n.astext() for n in node.parent[: node.parent.index(node)])):
+                continue  # not ours
             if name.startswith("jax.") and (page := jax_page(name)):
                 link = nodes.reference("", "", refuri=page)
             elif name in _OWN and not self.env.docname.startswith("changelog"):

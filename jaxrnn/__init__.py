@@ -1,6 +1,6 @@
 """TF1's recurrent network runners and cells as pure JAX functions: exact, small in memory, fast, plain."""
 
-from jaxrnn import contrib, interop, memory, testing
+from jaxrnn import contrib, interop, memory, seq2seq, testing
 from jaxrnn.activation import activate, sigmoid, tanh
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.basic import BasicRNNCell
@@ -10,6 +10,7 @@ from jaxrnn.cells.lstm import LSTMCell, LSTMStateTuple
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.states import StateOutputWrapper
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
+from jaxrnn.cells.zoneout import ZoneoutWrapper
 from jaxrnn.engine.tuning import tuned_for
 from jaxrnn.episodes import resets_from_dones
 from jaxrnn.keys import StepKey, step_key
@@ -41,6 +42,7 @@ __all__ = [
     "StateOutputWrapper",
     "StepKey",
     "StreamState",
+    "ZoneoutWrapper",
     "activate",
     "bidirectional_dynamic_rnn",
     "compiler_options",
@@ -53,6 +55,7 @@ __all__ = [
     "plan_memory",
     "raw_rnn",
     "resets_from_dones",
+    "seq2seq",
     "sigmoid",
     "stack_bidirectional_dynamic_rnn",
     "static_bidirectional_rnn",

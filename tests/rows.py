@@ -26,6 +26,7 @@ class Row:
     ids: int | None = None  # the inputs are integers below this
     input_size: Any = D  # what `init` is given
     draw: Callable | None = None  # (rng, batch, time) -> inputs [B, T, ...], where they are not of that size and normal
+    ranges: dict = dataclasses.field(default_factory=dict)  # name of a weight or of a state -> (low, high), if not within 0.8
 
     def inputs(self, rng, time=T, batch=B):
         if self.draw:
@@ -80,7 +81,9 @@ def problem(row, seed=0, batch=B, time=T):
     """(params, inputs, initial state) in float64, every weight random, as numpy trees."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: (row.cell.init(jax.random.key(0), row.input_size), row.cell.initial_state(batch)))
-    params, state = jax.tree.map(lambda s: rng.uniform(-0.8, 0.8, s.shape), shapes)
+    name = lambda path: getattr(path[-1], "key", getattr(path[-1], "name", None)) if path else None
+    limits = lambda path: row.ranges.get(name(path), (-0.8, 0.8))
+    params, state = jax.tree_util.tree_map_with_path(lambda path, s: rng.uniform(*limits(path), s.shape), shapes)
     return params, row.inputs(rng, time, batch), state
 
 

@@ -14,21 +14,23 @@ import jaxrnn
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODULES = [importlib.import_module(m.name) for m in pkgutil.walk_packages(jaxrnn.__path__, "jaxrnn.")]
-CALLABLES = [name for name in jaxrnn.__all__ if callable(getattr(jaxrnn, name))]
+PLACES = [jaxrnn, jaxrnn.contrib, jaxrnn.seq2seq]
+CALLABLES = [(place, name) for place in PLACES for name in place.__all__ if callable(getattr(place, name))]
 
 
-def test_all_lists_what_is_public():
-    public = {name for name in vars(jaxrnn) if not name.startswith("_") and not inspect.ismodule(getattr(jaxrnn, name))}
-    assert public <= set(jaxrnn.__all__)
-    assert all(hasattr(jaxrnn, name) for name in jaxrnn.__all__)
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
+def test_all_lists_what_is_public(place):
+    public = {name for name in vars(place) if not name.startswith("_") and not inspect.ismodule(getattr(place, name))}
+    assert public <= set(place.__all__)
+    assert all(hasattr(place, name) for name in place.__all__)
 
 
-@pytest.mark.parametrize("name", CALLABLES)
-def test_public_names_are_documented(name):
-    doc = inspect.getdoc(getattr(jaxrnn, name))
+@pytest.mark.parametrize(("place", "name"), CALLABLES, ids=[name for _, name in CALLABLES])
+def test_public_names_are_documented(place, name):
+    doc = inspect.getdoc(getattr(place, name))
     assert doc
     assert "[" in doc or "any shape" in doc
-    if inspect.isfunction(getattr(jaxrnn, name)):
+    if inspect.isfunction(getattr(place, name)):
         assert "Returns:" in doc or name in ("tanh", "sigmoid")
 
 
@@ -73,7 +75,8 @@ def test_the_reference_has_every_public_name():
     pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
     described = set(re.findall(r"auto\w+:: jaxrnn\.([\w.]+)", pages))
     described |= {f"memory.{name}" for name in re.findall(r"^(?:.. py:data::| {12}) ([A-Z]+)$", pages, re.MULTILINE)}
-    modules = {"memory": jaxrnn.memory.__all__, "interop": jaxrnn.interop.__all__, "testing": ["check_cell"]}
+    modules = {name: getattr(jaxrnn, name).__all__ for name in ("contrib", "interop", "memory", "seq2seq")}
+    modules["testing"] = ["check_cell"]
     public = {name for name in jaxrnn.__all__ if name not in modules}
     public |= {f"{module}.{name}" for module, names in modules.items() for name in names}
     assert described == public | {"experimental.persistent_kernels"}

@@ -57,6 +57,14 @@ def varied(**functions):
     return dataclasses.dataclass(frozen=True)(type("Varied", (Elman,), methods))()
 
 
+@jax.custom_jvp
+def rectified(a):
+    """relu, whose derivative selects by the result."""
+    return jnp.maximum(a, 0)
+
+
+rectified.defjvp(lambda a, da: ((y := rectified(*a)), jnp.where(y > 0, *da, jnp.zeros_like(y))))
+
 FOUR = {
     "z is read as a sum and is a result": varied(
         gates=lambda p, z, r, s: (jnp.tanh(z + r), z), combine=lambda p, g, s: (g[0] * g[1], g[0])
@@ -82,6 +90,7 @@ FOUR = {
         project=lambda p, x: (x @ p["w"], (x[:, :1] > 1.5).astype(jnp.int32)),
         gates=lambda p, z, r, s: jnp.tanh(z[0] * z[1].astype(z[0].dtype) + r),
     ),
+    "a derivative that selects": varied(gates=lambda p, z, r, s: jnp.tanh(rectified(z + r))),
     "an output of integers": varied(combine=lambda p, g, s: ((g, jnp.argmax(g, -1)), g)),
     "an output without rows": varied(combine=lambda p, g, s: ((g, p["w"].sum()), g)),
 }

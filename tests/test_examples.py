@@ -152,6 +152,32 @@ def test_rates_and_trials(usual_dtypes):
     assert not trials.inputs[:, : example.REST, :2].any()
 
 
+# ---- dates.py
+
+
+def test_dates(start, tmp_path):
+    sizes = {"units": 8, "embedding": 4, "updates": 10, "batch": 4, "test": 6, "beams": 2}
+    outputs = finish(start("dates.py", *flags(out=tmp_path, read="March 3, 1998", **sizes)))
+    assert "update    10/10" in outputs and "2 beams" in outputs and "matplotlib is not installed" in outputs
+    assert "March 3, 1998  " in outputs
+
+
+def test_spellings():
+    dates = load("dates")
+    day = dates.datetime.date(2001, 12, 23)
+    assert [spell(day) for spell in dates.SPELLINGS] == [
+        "23/12/2001", "12/23/2001", "23.12.2001", "23 December 2001", "Dec 23, 2001", "December 23rd, 2001",
+        "Sunday, 23rd of December 2001", "Sun 23 Dec 2001", "2001, December 23", "December the twenty-third, 2001",
+        "the twenty-third of December, two thousand and one",
+    ]  # fmt: skip
+    assert [dates.ordinal_in_words(n) for n in (1, 2, 5, 8, 9, 12, 20, 31)] == [
+        "first", "second", "fifth", "eighth", "ninth", "twelfth", "twentieth", "thirty-first",
+    ]  # fmt: skip
+    years = ["nineteen oh four", "two thousand", "twenty ten", "nineteen hundred", "twenty forty-nine"]
+    assert [dates.year_in_words(n) for n in (1904, 2000, 2010, 1900, 2049)] == years
+    assert [dates.ordinal(n) for n in (1, 2, 3, 11, 12, 13, 22)] == ["1st", "2nd", "3rd", "11th", "12th", "13th", "22nd"]
+
+
 # ---- sequence_lengths.py
 
 

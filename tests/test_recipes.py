@@ -3,7 +3,6 @@
 `pip install -e '.[interop]'` installs them all.
 """
 
-import functools
 import pathlib
 import re
 
@@ -41,8 +40,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_every_recipe_is_tested():
-    own = ["Gate orders, layouts and biases", "safetensors", "Orbax", "Export", "Elsewhere"]
-    own += ["In a linen module", "In an nnx module"]
+    own = ["Gate orders, layouts and biases", "safetensors", "Orbax", "In a linen module", "In an nnx module"]
     assert list(RECIPES) == [*own, *FOREIGN]
 
 
@@ -58,17 +56,6 @@ def test_files(run, heading, library):
     assert jax.tree.structure(done["loaded"]) == jax.tree.structure(done["params"])
     for got, want in zip(*map(jax.tree.leaves, (done["loaded"], done["params"])), strict=True):
         np.testing.assert_array_equal(got, want, strict=True)
-
-
-def test_export(run):
-    made, done = run("Export", "flatbuffers"), run("Elsewhere")
-    call = functools.partial(jaxrnn.dynamic_rnn, made["cell"], made["params"], done["inputs"])
-    want_outputs, _ = call(sequence_length=done["lengths"])
-    np.testing.assert_allclose(done["outputs"], want_outputs, rtol=1e-5, atol=1e-6)
-    all_outputs, want_state = call()
-    np.testing.assert_allclose(done["output"], all_outputs[:, -1], rtol=1e-5, atol=1e-6)
-    for got, want in zip(done["state"], want_state, strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_a_linen_module(run):

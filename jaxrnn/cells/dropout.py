@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxrnn import check
 from jaxrnn.cells.lstm import LSTMStateTuple
@@ -104,5 +105,10 @@ class DropoutWrapper(Wrapper):
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return None
         shape = (1, *leaf.shape[1:])[: leaf.ndim] if self.variational_recurrent else leaf.shape
-        scale = 1 / keep if keep else 0.0
-        return jnp.where(jax.random.bernoulli(key, keep, shape), jnp.asarray(scale, leaf.dtype), jnp.zeros((), leaf.dtype))
+        return draw_factors(key, keep, shape, leaf.dtype)
+
+
+def draw_factors(key: jax.Array, keep: float, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """1 / keep with probability keep, else 0."""
+    scale = 1 / keep if keep else 0.0
+    return jnp.where(jax.random.bernoulli(key, keep, shape), jnp.asarray(scale, dtype), jnp.zeros((), dtype))

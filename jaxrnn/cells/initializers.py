@@ -42,10 +42,11 @@ def split(key: jax.Array, count: int) -> jax.Array:
     return jax.random.split(key, count)
 
 
-def glorot(key: jax.Array, shape: tuple[int, int], dtype: DTypeLike) -> jax.Array:
-    """`[inputs, outputs]`: uniform within sqrt(6 / (inputs + outputs)) (Glorot and Bengio, 2010)."""
-    check.size_of_inputs(shape[0])
-    return _glorot(key, shape, dtype) if shape[0] else jnp.zeros(shape, dtype)
+def glorot(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """`[inputs, outputs]`: uniform within sqrt(6 / (inputs + outputs)) (Glorot and Bengio, 2010). Of a convolution `[*window,
+    inputs, outputs]` both are multiplied by the window's size."""
+    check.size_of_inputs(shape[-2])
+    return _glorot(key, shape, dtype) if shape[-2] else jnp.zeros(shape, dtype)
 
 
 def recurrent(key: jax.Array, units: int, gates: int, dtype: DTypeLike, state_size: int | None = None) -> jax.Array:

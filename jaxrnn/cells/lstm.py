@@ -113,36 +113,46 @@ class LSTMCell(RNNCell):
         r = state.h @ params["recurrent_kernel"]
         if not self.use_peepholes:
             return r
-        c = state.c
-        none = jnp.zeros_like(c)
-        return r + jnp.concatenate([_diagonal(params["w_i_diag"], c), _diagonal(params["w_f_diag"], c), none, none], -1)
+        return r + peepholes(params, state.c)
 
     def gates(self, params, z, r, state):
         # With peepholes the output gate waits for the new cell.
-        return activate(z + r, sigmoid, sigmoid, self._act, _identity if self.use_peepholes else sigmoid)
+        return activate(z + r, sigmoid, sigmoid, resolve(self.activation), identity if self.use_peepholes else sigmoid)
 
     def combine(self, params, g, state):
         i, f, g, o = g
-        c = f * state.c + i * g
-        if self.cell_clip:
-            c = jnp.clip(c, -self.cell_clip, self.cell_clip)
-        if self.use_peepholes:
-            o = sigmoid(o + _diagonal(params["w_o_diag"], c))
-        h = o * self._act(c)
-        if self.num_proj:
-            h = h @ params["projection_kernel"]
-            if self.proj_clip:
-                h = jnp.clip(h, -self.proj_clip, self.proj_clip)
-        return h, LSTMStateTuple(c, h)
-
-    @property
-    def _act(self) -> Callable:
-        return resolve(self.activation)
+        return finish(self, params, f * state.c + i * g, o)
 
 
-def _diagonal(w: jax.Array, c: jax.Array) -> jax.Array:
+# ---- parts of any LSTM
+
+
+def finish(cell: Any, params: Any, c: jax.Array, o: jax.Array) -> tuple[jax.Array, LSTMStateTuple]:
+    """`(output, new_state)` from the new cell, before its bound, and the output gate; of a `cell` with LSTMCell's fields."""
+    act = resolve(cell.activation)
+    if cell.cell_clip:
+        c = jnp.clip(c, -cell.cell_clip, cell.cell_clip)
+    if cell.use_peepholes:
+        o = sigmoid(o + through_diagonal(params["w_o_diag"], c))
+    h = o * act(c)
+    if cell.num_proj:
+        h = h @ params["projection_kernel"]
+        if cell.proj_clip:
+            h = jnp.clip(h, -cell.proj_clip, cell.proj_clip)
+    return h, LSTMStateTuple(c, h)
+
+
+def peepholes(params: Any, c: jax.Array) -> jax.Array:
+    """What the gates i, f, g, o see of the old cell `[B, H]`: `[B, 4H]`."""
+    none = jnp.zeros_like(c)
+    return jnp.concatenate([through_diagonal(params["w_i_diag"], c), through_diagonal(params["w_f_diag"], c), none, none], -1)
+
+
+def through_diagonal(w: jax.Array, c: jax.Array) -> jax.Array:
+    """w c, with w `[H]` and c `[B, H]`."""
     return jnp.broadcast_to(w, c.shape) * c
 
 
-def _identity(a: jax.Array) -> jax.Array:
+def identity(a: jax.Array) -> jax.Array:
+    """The activation of a gate that waits for the new cell."""
     return a

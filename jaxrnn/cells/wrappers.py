@@ -144,7 +144,7 @@ class ResidualWrapper(Wrapper):
     def after(self, params, inputs, outputs, key):
         if self.residual_fn:
             return self.residual_fn(inputs, outputs)
-        check.same_shapes(self, inputs, outputs)
+        check.same_shapes(self, inputs, outputs, "Make the sizes equal or give a residual_fn(inputs, outputs).")
         return jax.tree.map(jnp.add, inputs, outputs)
 
 
@@ -184,14 +184,14 @@ class InputProjectionWrapper(Wrapper):
         k1, k2 = split(key, 2)
         return {
             "cell": self.cell.init(k2, self.num_proj, dtype),
-            "projection": _init_dense(k1, input_size, self.num_proj, dtype),
+            "projection": init_dense(k1, input_size, self.num_proj, dtype),
         }
 
     def check_inputs(self, inputs):
         return check.features(self, inputs)
 
     def before(self, params, inputs, key):
-        return _dense(params["projection"], inputs, self.activation)
+        return dense(params["projection"], inputs, self.activation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,10 +231,10 @@ class OutputProjectionWrapper(Wrapper):
         k1, k2 = split(key, 2)
         params = self.cell.init(k2, input_size, dtype)
         size = output_size(self.cell, params, input_size, dtype)
-        return {"cell": params, "projection": _init_dense(k1, size, self.output_size, dtype)}
+        return {"cell": params, "projection": init_dense(k1, size, self.output_size, dtype)}
 
     def after(self, params, inputs, outputs, key):
-        return _dense(params["projection"], outputs, self.activation)
+        return dense(params["projection"], outputs, self.activation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,11 +288,13 @@ class EmbeddingWrapper(Wrapper):
         return params["embedding"][jnp.clip(inputs.reshape(-1), 0, last).astype(jnp.int32)]
 
 
-def _init_dense(key, inputs, outputs, dtype):
-    return {"kernel": glorot(key, (inputs, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}
+def init_dense(key: jax.Array, inputs: int, outputs: int, dtype: DTypeLike, bias: float = 0.0) -> dict[str, jax.Array]:
+    """`{"kernel": [inputs, outputs], "bias": [outputs]}`."""
+    return {"kernel": glorot(key, (inputs, outputs), dtype), "bias": jnp.full(outputs, bias, dtype)}
 
 
-def _dense(params, inputs, activation):
+def dense(params: Params, inputs: jax.Array, activation: Callable | None = None) -> jax.Array:
+    """`[B, inputs]` -> `[B, outputs]`."""
     outputs = inputs @ params["kernel"]
     outputs = outputs + jnp.broadcast_to(params["bias"], outputs.shape)
     return activation(outputs) if activation else outputs

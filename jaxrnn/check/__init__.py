@@ -4,6 +4,23 @@ Shapes and dtypes are known while tracing, so the checks cost nothing at run tim
 see them.
 """
 
+from jaxrnn.check.attention import (
+    attention_memory,
+    attention_parts,
+    attention_state,
+    has_attention,
+    has_memory,
+    keys_and_values,
+    mask_value,
+    monotonic,
+    monotonic_mode,
+    no_initial_state,
+    not_negative,
+    one_array,
+    one_each,
+    one_size,
+    query_size,
+)
 from jaxrnn.check.basics import arrays, batch_of, describe, name_of, prng_key, shaped
 from jaxrnn.check.cells import (
     cell_sequence,
@@ -20,6 +37,49 @@ from jaxrnn.check.cells import (
     same_shapes,
     step,
 )
+from jaxrnn.check.contrib import (
+    attends,
+    cell_of_gates,
+    conv_ndims,
+    cycle,
+    examples,
+    features_of_units,
+    fused_cell,
+    in_groups,
+    one_highway,
+    projected_to_units,
+    shape,
+    time_and_features,
+)
+from jaxrnn.check.decoding import (
+    beams,
+    decoder,
+    draws_from,
+    embedding,
+    functions_of,
+    helper,
+    helper_of_kind,
+    later_step,
+    logits,
+    loss_of_each,
+    maximum_iterations,
+    not_imputed,
+    one_of_two,
+    repeats,
+    rows_finished,
+    same_inputs,
+    sampling_probability,
+    sequence_of_logits,
+    some_attention,
+    some_lengths,
+    started,
+    temperature,
+    token,
+    tokens,
+    tree_of_beams,
+    two_parts,
+    went_on,
+)
 from jaxrnn.check.fields import (
     at_least_one,
     batch_size,
@@ -31,6 +91,18 @@ from jaxrnn.check.fields import (
     positive,
     probabilities,
     size_of_inputs,
+    zoneout,
+)
+from jaxrnn.check.grids import (
+    cell_of_grid,
+    features_of_blocks,
+    features_of_size,
+    frequency_blocks,
+    given,
+    grid_dims,
+    one_window,
+    part_of_inputs,
+    whole_numbers,
 )
 from jaxrnn.check.loops import automatic_axes, finished, later_call, loop_fn, loop_result, max_steps
 from jaxrnn.check.memory import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax
@@ -16,11 +17,16 @@ def describe(value: Any) -> str:
     """`float32[4, 3]` for an array, the type's name for anything else."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
-    return f"a {type(value).__name__}: {' '.join(repr(value).split()):.80}"
+    return f"a {type(value).__name__}: {' '.join(_shown(value).split()):.80}"
 
 
 def name_of(cell: Any) -> str:
-    return getattr(cell, "__name__", None) or repr(cell)
+    return getattr(cell, "__name__", None) or _shown(cell)
+
+
+def _shown(value: Any) -> str:
+    """Its repr without addresses, which are others in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def rnn_cell(kind: type) -> Any:

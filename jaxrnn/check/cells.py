@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.check.basics import Shape, batch_of, by_path, describe, hash_of, just_like, name_of, prng_key, rnn_cell
-from jaxrnn.check.states import as_state
+from jaxrnn.check.states import as_state, reads_memory
 from jaxrnn.jit import remembered
 
 _FOUR = ("project", "recur", "gates", "combine")
@@ -61,17 +61,17 @@ def hashable(cell: Any) -> None:
 def _lacking(kind: type) -> list[str]:
     """Which of the four functions a class has not, if it has nothing in their place."""
     base = rnn_cell(kind)
-    return [] if _runs_itself(kind) else [name for name in _FOUR if getattr(kind, name) is getattr(base, name)]
+    return [] if runs_itself(kind) else [name for name in _FOUR if getattr(kind, name) is getattr(base, name)]
 
 
 @functools.lru_cache(maxsize=256)
 def _drawing(kind: type) -> list[str]:
     """Which of the other three functions ask for a key, which they are not given."""
     asks = lambda function: inspect.isfunction(function) and "key" in inspect.signature(function).parameters
-    return [] if _runs_itself(kind) else [name for name in _FOUR[1:] if asks(getattr(kind, name))]
+    return [] if runs_itself(kind) else [name for name in _FOUR[1:] if asks(getattr(kind, name))]
 
 
-def _runs_itself(kind: type) -> bool:
+def runs_itself(kind: type) -> bool:
     """Whether a class is run by a `__call__` or a chunk of its own, which may call the four functions as it likes."""
     base = rnn_cell(kind)
     return base is None or any(getattr(kind, name) is not getattr(base, name) for name in ("__call__", "chunk"))
@@ -178,7 +178,8 @@ def param_tree(cell: Any, params: Any, input_size: Any) -> None:
     if own is None or just_like(params, own[0]):
         return
     want = own[1]
-    got = {path: getattr(leaf, "shape", None) for path, leaf in by_path(params)}
+    beside = "['memory']" if reads_memory(cell) else None  # which is no weight
+    got = {path: getattr(leaf, "shape", None) for path, leaf in by_path(params) if not (beside and beside in path)}
     advice = f"Pass what cell.init(key, {input_size}) returns."
     missing, extra = sorted(want.keys() - got.keys()), sorted(got.keys() - want.keys())
     if missing or extra:
@@ -201,7 +202,7 @@ def four_functions(cell: Any, is_fused: bool, where: str) -> None:
         )
 
 
-def same_shapes(cell: Any, inputs: Any, outputs: Any) -> None:
+def same_shapes(cell: Any, inputs: Any, outputs: Any, advice: str) -> None:
     """A sum of inputs and outputs needs both alike."""
     same = jax.tree.structure(inputs) == jax.tree.structure(outputs)
     if not same or any(a.shape != b.shape for a, b in zip(jax.tree.leaves(inputs), jax.tree.leaves(outputs), strict=True)):
@@ -210,8 +211,7 @@ def same_shapes(cell: Any, inputs: Any, outputs: Any) -> None:
             [describe(leaf) for leaf in jax.tree.leaves(outputs)],
         )
         raise ValueError(
-            f"{name_of(cell)}: expected inputs like the inner cell's outputs, {sizes[1]}, got {sizes[0]}. Make the sizes "
-            "equal or give a residual_fn(inputs, outputs)."
+            f"{name_of(cell)}: expected inputs like the inner cell's outputs, {sizes[1]}, got {sizes[0]}. {advice}"
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.export import is_symbolic_dim
 
 from jaxrnn.check.basics import describe
+from jaxrnn.check.states import like
 
 
 def at_least_one(cell: Any, **sizes: Any) -> None:
@@ -25,9 +26,8 @@ def at_least_one(cell: Any, **sizes: Any) -> None:
 def positive(cell: Any, **values: Any) -> None:
     for name, value in _numbers(cell, values, "a number"):
         if not value > 0:
-            raise ValueError(
-                f"{type(cell).__name__}: expected {name} to be above 0, got {value}. Leave it None for no clipping."
-            )
+            advice = " Leave it None for no clipping." if _none_by_default(cell, name) else ""
+            raise ValueError(f"{type(cell).__name__}: expected {name} to be above 0, got {value}.{advice}")
 
 
 def finite(cell: Any, **values: Any) -> None:
@@ -44,6 +44,28 @@ def probabilities(cell: Any, **values: Any) -> None:
                 f"{type(cell).__name__}: expected {name} to be in [0, 1], got {value}. It is the probability to keep an "
                 "element; 1.0 keeps all."
             )
+
+
+def zoneout(cell: Any, given: Any) -> None:
+    """Probabilities, one or as many as the inner cell's state has parts, which the cell holds as numbers from now on."""
+    leaves, structure = jax.tree.flatten(given, is_leaf=lambda part: part is None)
+    numbers = [_number(cell, "state_zoneout_prob", value, "a number, or numbers in the state's structure") for value in leaves]
+    for number in numbers:
+        if not 0 <= number <= 1:
+            raise ValueError(
+                f"{type(cell).__name__}: expected state_zoneout_prob to be in [0, 1], got {number}. It is the probability that "
+                "an element of the state keeps its old value; 0.0 keeps none."
+            )
+    own = None if structure.num_leaves == structure.num_nodes == 1 else jax.eval_shape(lambda: cell.cell.initial_state(1))
+    probabilities = like(own, structure.unflatten(numbers))
+    try:
+        jax.tree.broadcast(probabilities, own)
+    except ValueError as error:
+        raise ValueError(
+            f"{type(cell).__name__}: expected state_zoneout_prob to be a number, or to have the structure of the state, "
+            f"{jax.tree.structure(own)}, or of its first levels, got {given!r}."
+        ) from error
+    object.__setattr__(cell, "state_zoneout_prob", probabilities)
 
 
 def flags(cell: Any, **values: Any) -> None:
@@ -80,20 +102,25 @@ def _numbers(cell: Any, values: dict[str, Any], what: str, kind: Any = jnp.numbe
     for name, value in values.items():
         if value is None and _none_by_default(cell, name):
             continue
-        text = f"{type(cell).__name__}: expected {name} to be {what}, got {describe(value)}."
-        if isinstance(value, jax.Array):
-            raise TypeError(
-                f"{text} A cell holds no arrays: build it anew for each value, dataclasses.replace(cell, {name}=...), and each "
-                f"is compiled once.{advice}"
-            )
-        number = _plain(value, kind)
-        if number is None:
-            raise TypeError(text)
+        number = _number(cell, name, value, what, kind, advice)
         object.__setattr__(cell, name, number)
         yield name, number
 
 
-def _plain(value: Any, kind: Any) -> int | float | None:
+def _number(cell: Any, name: str, value: Any, what: str, kind: Any = jnp.number, advice: str = "") -> int | float:
+    text = f"{type(cell).__name__}: expected {name} to be {what}, got {describe(value)}."
+    if isinstance(value, jax.Array):
+        raise TypeError(
+            f"{text} A cell holds no arrays: build it anew for each value, dataclasses.replace(cell, {name}=...), and each "
+            f"is compiled once.{advice}"
+        )
+    number = plain_number(value, kind)
+    if number is None:
+        raise TypeError(text)
+    return number
+
+
+def plain_number(value: Any, kind: Any) -> int | float | None:
     """The Python number that a number of this kind is; None if it is none."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.generic, np.ndarray)):
         return None

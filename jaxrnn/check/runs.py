@@ -57,23 +57,23 @@ def same_steps(inputs: list) -> int:
     return batch_of(inputs[0])
 
 
-def lengths(sequence_length: Any, batch: Any, time: Any) -> jax.Array | None:
+def lengths(sequence_length: Any, batch: Any, time: Any, name: str = "sequence_length", axis: str = "T") -> jax.Array | None:
     """The lengths as int32 `[B]`, if they are an integer vector with values in [0, T] where these can be seen."""
     if sequence_length is None:
         return None
-    given = numbers("sequence_length", sequence_length, "integers [B]")
+    given = numbers(name, sequence_length, "integers [B]")
     vector = jnp.asarray(given)
     if not jnp.issubdtype(vector.dtype, jnp.integer) and vector.size:
-        raise TypeError(f"sequence_length: expected integers, got {describe(vector)}. Convert it with .astype(jnp.int32).")
+        raise TypeError(f"{name}: expected integers, got {describe(vector)}. Convert it with .astype(jnp.int32).")
     if vector.shape != (batch,):
         raise ValueError(
-            f"sequence_length must be a vector [B] with one length a row: expected shape ({batch},), got {describe(vector)}."
+            f"{name} must be a vector [B] with one length a row: expected shape ({batch},), got {describe(vector)}."
         )
     if not isinstance(given, jax.core.Tracer) and vector.size:  # under jit, jnp.asarray makes tracers of numbers too
         values = np.asarray(given)
         if values.min() < 0 or (not is_symbolic_dim(time) and values.max() > time):
             raise ValueError(
-                f"sequence_length: expected lengths in [0, T] = [0, {time}], got values from {values.min()} to "
+                f"{name}: expected lengths in [0, {axis}] = [0, {time}], got values from {values.min()} to "
                 f"{values.max()}. Clip them, or pad the inputs further. (Under jit they count as clipped.)"
             )
     return vector.astype(jnp.int32)

@@ -18,19 +18,30 @@ def _own_state(cell: Any, batch: Any) -> Any:
 
 def makes_state(cell: Any) -> bool:
     """Whether a cell, and all that it is made of, has a state to start from."""
-    if not hasattr(cell, "initial_state"):
+    if not hasattr(cell, "initial_state") or reads_memory(cell):
         return False
     base = rnn_cell(type(cell))
     from_sizes = base is not None and type(cell).initial_state is base.initial_state
     return (not from_sizes or hasattr(cell, "state_size")) and all(map(makes_state, getattr(cell, "inner_cells", ())))
 
 
+def reads_memory(cell: Any) -> bool:
+    """Whether it is an `AttentionWrapper`, or has one inside: its params hold more than `init` makes, and make its state."""
+    inside = getattr(cell, "inner_cells", ()) or ((cell.cell,) if hasattr(cell, "cell") else ())
+    return hasattr(cell, "with_memory") or any(map(reads_memory, inside))
+
+
+def _why_given(cell: Any) -> str:
+    if reads_memory(cell):
+        return "The AttentionWrapper's state depends on its memory: give zero_state(params) for it."
+    return (
+        "A cell without an initial_state method or a state_size (a plain function) needs it; give a pytree of arrays [B, ...]."
+    )
+
+
 def state_from_dtype(cell: Any) -> None:
     if not makes_state(cell):
-        raise ValueError(
-            f"{name_of(cell)}: expected an initial_state, got None. A cell without an initial_state method or a state_size (a "
-            "plain function) needs it; give a pytree of arrays [B, ...]."
-        )
+        raise ValueError(f"{name_of(cell)}: expected an initial_state, got None. {_why_given(cell)}")
 
 
 def as_state(cell: Any, state: Any, batch: Any, name: str = "initial_state") -> Any:
@@ -45,11 +56,15 @@ def as_state(cell: Any, state: Any, batch: Any, name: str = "initial_state") -> 
 
 
 def _like_its_own(cell, state, batch, name):
-    own, name = _own_state(cell, batch), "state" if name == "initial_state" else name
+    advice = f"Build it like cell.initial_state({batch})."
+    return as_its_own(cell, state, _own_state(cell, batch), "state" if name == "initial_state" else name, advice)
+
+
+def as_its_own(cell: Any, state: Any, own: Any, name: str, advice: str) -> Any:
+    """A state like `own`, which has the cell's shapes; plain tuples and lists stand for what it has."""
     if just_like(state, own):
         return state
     state = like(own, state)
-    advice = f"Build it like cell.initial_state({batch})."
     if jax.tree.structure(state) != jax.tree.structure(own):
         raise ValueError(
             f"{name_of(cell)}: expected a {name} of the structure {jax.tree.structure(own)}, got {jax.tree.structure(state)}. "
@@ -115,10 +130,7 @@ def stable_state(cell: Any, state: Any, new: Any) -> None:
 def reset_state(cell: Any, state: Any, given: Any) -> None:
     """What resets go back to is like the state that is carried; where it is not given, the cell makes it."""
     if given is None and not makes_state(cell):
-        raise ValueError(
-            f"{name_of(cell)}: expected a reset_state beside resets, got None. A cell without an initial_state method or a "
-            "state_size (a plain function) needs it; give a pytree of arrays [B, ...]."
-        )
+        raise ValueError(f"{name_of(cell)}: expected a reset_state beside resets, got None. {_why_given(cell)}")
     if given is not None and jax.tree.structure(given) != jax.tree.structure(state):
         raise ValueError(
             f"reset_state: expected the structure of the initial_state, {jax.tree.structure(state)}, got "

@@ -78,7 +78,7 @@ class Trace:
         """The leaves of the result that do not vary, of `fixed` alone; None in the place of the others."""
         jaxpr, varying = self.closed.jaxpr, self._varying
         wanted = [v for v in jaxpr.outvars if id(v) not in varying]
-        equations = [eqn for eqn in jaxpr.eqns if not any(id(v) in varying for v in eqn.outvars)]
+        equations = [eqn for eqn in jaxpr.eqns if not any(id(v) in varying for v in eqn.invars)]
         part = jaxpr.replace(invars=jaxpr.invars[: self.fixed_count], outvars=wanted, eqns=equations)
         values = iter(jax.core.eval_jaxpr(part, self.closed.consts, *jax.tree.leaves(fixed)))
         return [None if id(v) in varying else next(values) for v in jaxpr.outvars]

@@ -14,12 +14,14 @@
     a pair of cells            fw/..., bw/...
 
 The last three wrappers have their cell's names in their own scope, `input_projection_wrapper/gru_cell/...`; DropoutWrapper and
-ResidualWrapper add none. The cells of `jaxrnn.contrib` are in `jaxrnn.interop.tf1_contrib`. Names and orders are those of the
-variables that `tf.compat.v1` of TF 2.15.1 makes; those of the three wrappers, which it lacks, and of `contrib` are TF 1.15's.
+ResidualWrapper add none. The cells of `jaxrnn.contrib`, and attention, are in `jaxrnn.interop.tf1_contrib`. Names and orders
+are those of the variables that `tf.compat.v1` of TF 2.15.1 makes; those of the three wrappers, which it lacks, and of `contrib`
+are TF 1.15's.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,8 +50,8 @@ def from_tf1(cell: Any, variables: Mapping[str, Any]) -> Any:
       cell: the cell that the variables were made by, with the same hyperparameters; `(cell_fw, cell_bw)` for
         `bidirectional_dynamic_rnn` and its kin. A TF1 GRU is `GRUCell(reset_after=False)`, a TF1 BasicLSTMCell an `LSTMCell`.
       variables: a mapping of names to arrays `{"rnn/lstm_cell/kernel": [D + P, 4H], ...}`, of this cell only. Any scope may
-        stand in front, the same for all, and `:0` behind. Numpy arrays are copied; JAX's may be traced, and gradients with
-        respect to them are TF1's.
+        stand in front, the same for all (but a memory_layer of attention has its own), and `:0` behind. Numpy arrays are
+        copied; JAX's may be traced, and gradients with respect to them are TF1's.
 
     Returns:
       The params, as `cell.init` makes them; a pair of them for a pair of cells. Numpy arrays, or JAX's if JAX's came in.
@@ -97,7 +99,8 @@ def to_tf1(cell: Any, params: Any) -> dict[str, Any]:
       rnn/gru_cell/candidate/kernel (8, 5)
       rnn/gru_cell/candidate/bias (5,)
     """
-    return under("bidirectional_rnn/" if isinstance(cell, (tuple, list)) else "rnn/", _TF1.to_weights(cell, params))
+    weights = under("bidirectional_rnn/" if isinstance(cell, (tuple, list)) else "rnn/", _TF1.to_weights(cell, params))
+    return {name.rpartition("//")[2]: array for name, array in weights.items()}  # what follows "//" is under no cell's scope
 
 
 # ---- cells
@@ -183,8 +186,10 @@ def _write_embedding(cell, params):
 
 
 def _spell(name: str) -> str:
-    """A variable's name without the number of its output; TF1's BasicLSTMCell is an LSTMCell without its options."""
-    return name.removesuffix(":0").replace("basic_lstm_cell/", "lstm_cell/")
+    """A variable's name without the number of its output; TF1's BasicLSTMCell is an LSTMCell without its options, and an
+    `attention_layer=` is named as any tf.layers.Dense."""
+    name = re.sub(r"(^|/)basic_lstm_cell/", r"\1lstm_cell/", name.removesuffix(":0"))
+    return name.replace("attention_wrapper/dense", "attention_wrapper/attention_layer")
 
 
 _TF1 = Framework(

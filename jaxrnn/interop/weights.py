@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from jaxrnn.activation import tanh
 from jaxrnn.cell import Params
 from jaxrnn.cells.dropout import DropoutWrapper
 from jaxrnn.cells.wrappers import ResidualWrapper
+from jaxrnn.cells.zoneout import ZoneoutWrapper
 from jaxrnn.interop.arrays import Take, Weights
 from jaxrnn.interop.shapes import Shape, input_size, shapes_of
 
@@ -33,6 +35,8 @@ from jaxrnn.interop.shapes import Shape, input_size, shapes_of
 TANH = (None, tanh, jnp.tanh, lax.tanh)
 NO_EXTRAS = {"use_peepholes": (False,), "cell_clip": (None,), "proj_clip": (None,)}
 UNPROJECTED = {**NO_EXTRAS, "num_proj": (None,)}
+
+_WITHOUT_PARAMS = (DropoutWrapper, ResidualWrapper, ZoneoutWrapper)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +87,14 @@ class Framework:
 
     def find(self, cell: Any) -> tuple[Any, Layout]:
         """The cell that has the params, inside the wrappers that have none, and its layout."""
-        while type(cell) in (DropoutWrapper, ResidualWrapper):
+        while type(cell) in _WITHOUT_PARAMS:
             cell = cell.cell
         layout = self.layouts.get(type(cell))
         if layout is None:
             known = ", ".join(kind.__name__ for kind in self.layouts if kind is not tuple)
             raise TypeError(
-                f"{self.name}: expected a cell that the framework has too ({known}; DropoutWrapper and ResidualWrapper "
-                f"around them), got {check.name_of(cell)}. Convert its parts by themselves."
+                f"{self.name}: expected a cell that the framework has too ({known}; DropoutWrapper, ResidualWrapper "
+                f"and ZoneoutWrapper around them), got {check.name_of(cell)}. Convert its parts by themselves."
             )
         for field, values in layout.only.items():
             value = getattr(cell, field)
@@ -125,7 +129,7 @@ class Framework:
         if isinstance(cell, tuple):
             check.pair(params, "params")
         for one, its_params in zip(cell, params, strict=True) if isinstance(cell, tuple) else [(cell, params)]:
-            check.param_tree(one, its_params, input_size(_param_shapes(one), _by_path(its_params)) or 1)
+            check.param_tree(one, its_params, input_size(_param_shapes(one), _by_path(its_params)) or _input_multiple(one))
         return _own(self.write(cell, jax.tree.map(_off_device, params)))
 
     def names(self, where: str, cell: Any) -> list[str]:
@@ -150,7 +154,8 @@ class Framework:
         names = _weight_shapes(self, cell)
         spelled = {self.spell(key): key for key in weights}
         scope = self._scope(where, names, spelled)
-        keys = {name: spelled[scope + name] for name in names if scope + name in spelled}
+        full = {name: self._full(name, scope, spelled) for name in names}
+        keys = {name: spelled[full[name]] for name in names if full[name] in spelled}
         extra = [key for key in weights if key not in keys.values()]
         missing = [name for name in names if name not in keys]
         optional = [name for name in names if self.optional(name)]
@@ -179,22 +184,34 @@ class Framework:
             )
         return next(iter(scopes), "")
 
+    def _full(self, name: str, scope: str, spelled: Mapping[str, str]) -> str:
+        """A name with what stands in front of it. What follows two separators is in some other scope."""
+        outside = name.rpartition(2 * self.separator)[2]
+        ends = lambda given: (self.separator + given).endswith(self.separator + outside)
+        return scope + name if outside == name else next(filter(ends, spelled), outside)
+
 
 # ---- shapes
 
 
 @functools.lru_cache(maxsize=256)
 def _weight_shapes(framework: Framework, cell: Any) -> dict[str, Shape]:
-    return shapes_of(lambda size: framework.write(cell, _init(cell, size)))
+    return shapes_of(lambda size: framework.write(cell, _init(cell, size)), _input_multiple(cell))
 
 
 @functools.lru_cache(maxsize=256)
 def _param_shapes(cell: Any) -> dict[str, Shape]:
-    return shapes_of(lambda size: _by_path(_init(cell, size)))
+    return shapes_of(lambda size: _by_path(_init(cell, size)), _input_multiple(cell))
 
 
 def _init(cell: Any, size: int) -> Params:
     return tuple(_init(one, size) for one in cell) if isinstance(cell, tuple) else cell.init(jax.random.key(0), size)
+
+
+def _input_multiple(cell: Any) -> int:
+    """What the input size of a cell, or of the pair of cells, is a multiple of, whichever cell inside reads the inputs."""
+    inner = cell if isinstance(cell, tuple) else getattr(cell, "inner_cells", ())
+    return math.lcm(getattr(cell, "input_multiple", 1), *map(_input_multiple, inner))
 
 
 def _by_path(params: Params) -> dict[str, Any]:

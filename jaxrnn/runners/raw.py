@@ -20,7 +20,7 @@ from jaxrnn.memory.host import on_host
 from jaxrnn.memory.modes import MODES, STATES, Mode, named_for_gradients, resolve
 from jaxrnn.runners.offload_check import proven
 from jaxrnn.runners.start import Struct, strong
-from jaxrnn.typing import Cell, MemoryName, Params, Policy
+from jaxrnn.typing import Cell, MemoryName, Params, Policy, Tree
 
 
 def raw_rnn(
@@ -122,22 +122,40 @@ def _run(params, key, *, cell, loop_fn, max_steps, mode, chunk_size):
         return (finished | ended, inputs, select_rows(~finished, new, state), loop_state), zero_padding(~finished, emit)
 
     time = jnp.arange(max_steps, dtype=jnp.int32)
-    _, emit = jax.eval_shape(step, start, Struct((), time.dtype))
+    (_, _, state, loop_state), emits = run_until_finished(step, start, time, batch, mode, chunk_size)
+    return emits, state, loop_state
+
+
+def run_until_finished(
+    step: Callable, start: tuple, xs: Tree, batch: int, mode: Mode, chunk_size: int | None
+) -> tuple[tuple, Any]:
+    """Runs `step(carry, x) -> (carry, emit)` until the first part of the carry, `finished`, is True throughout.
+
+    Args:
+      step: one step.
+      start: the first carry.
+      xs: leaves `[T, ...]`, of which each step is given its own.
+      batch: B, which chooses the size of a chunk.
+      mode, chunk_size: what is kept, and K or None.
+
+    Returns:
+      `(carry, emits)`, leaves of emits `[T, ...]`, zeros at the steps that were not run.
+    """
+    _, emit = jax.eval_shape(step, start, jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), xs))
     nothing = lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), emit)
 
-    def step_if_going(carry, t):
+    def step_if_going(carry, x):
         carry = named_for_gradients(carry, STATES) if mode.keep != "states" else carry
-        return lax.cond(jnp.all(carry[0]), lambda carry, t: (carry, nothing()), step, carry, t)
+        return lax.cond(jnp.all(carry[0]), lambda carry, x: (carry, nothing()), step, carry, x)
 
-    def chunk(carry, time):
+    def chunk(carry, xs):
         carry = (
             named_for_gradients(carry, STATES) if mode.keep == "states" else carry
         )  # to the host it is the first of each chunk that goes
-        return lax.scan(step_if_going, carry, time)
+        return lax.scan(step_if_going, carry, xs)
 
-    size = chunk_size or current().chunk_size(max_steps, batch, mode)
-    (_, _, state, loop_state), emits = scan_chunks(chunk, start, time, size, mode, reverse=False)
-    return emits, state, loop_state
+    size = chunk_size or current().chunk_size(jax.tree.leaves(xs)[0].shape[0], batch, mode)
+    return scan_chunks(chunk, start, xs, size, mode, reverse=False)
 
 
 def _start(cell: Cell, loop_fn: Callable) -> tuple[tuple, int]:

@@ -113,9 +113,9 @@ def test_stepping_by_hand_equals_numpy(row, x64):
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_check_cell(row):
-    params, inputs, _ = problem(row)
+    params, inputs, state = problem(row)
     own = jax.tree.map(lambda leaf: leaf[:4, :7], inputs)
-    jaxrnn.testing.check_cell(row.cell, params=params, inputs=own)
+    jaxrnn.testing.check_cell(row.cell, params=params, inputs=own, initial_state=state)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -8,10 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxrnn.interop.tf1_contrib import gated
+from jaxrnn.interop.tf1_contrib import (
+    attention,
+    block,
+    convolutional,
+    gated,
+    grid,
+    grid_rnn,
+    grouped,
+    independent,
+    minimal,
+    nas,
+    normalized,
+    ntm,
+    phased,
+    time_freq,
+    wrappers,
+)
 from jaxrnn.interop.weights import Framework, Layout
 
-_FAMILIES = (gated,)
+_FAMILIES = (
+    attention,
+    block,
+    convolutional,
+    gated,
+    grid,
+    grid_rnn,
+    grouped,
+    independent,
+    minimal,
+    nas,
+    normalized,
+    ntm,
+    phased,
+    time_freq,
+    wrappers,
+)
 
 
 def layouts(framework: Callable[[], Framework]) -> dict[type, Layout]:

@@ -55,6 +55,7 @@ def make(
     cases=("none", "mixed"),
     initial=None,
     limit=0.8,
+    ranges={},
     **stored,
 ):
     """Writes `<name>.npz`.
@@ -68,6 +69,7 @@ def make(
       cases: which lengths.
       initial: a function `(rng, leaf number, shape) -> array` for initial states that are not uniform within 0.8.
       limit: weights are uniform within it.
+      ranges: the last part of a variable's name -> (low, high), where it is uniform between these instead.
       stored: other arrays that belong to the file.
     """
     if sys.argv[1:] and name not in sys.argv[1:]:
@@ -87,7 +89,8 @@ def make(
             arrays["initial/%d" % i] = initial(rng, i, shape) if initial else uniform(shape, 0.8)
         structure = state
         for variable in tf.global_variables():
-            arrays["variables/" + variable.op.name] = uniform(tuple(variable.shape.as_list()), limit)
+            low, high = ranges.get(variable.op.name.split("/")[-1], (-limit, limit))
+            arrays["variables/" + variable.op.name] = rng.uniform(low, high, variable.shape.as_list()).astype(np.float32)
     for case in cases:
         arrays.update(
             {
