@@ -49,14 +49,14 @@ def _params(work: Work) -> dict[str, Any]:
 # A step is (params, x [B, D], *state) -> (output, new state). The last part of the state is what a loss may read.
 
 
-def lstm(params, x, c, h):
+def _lstm(params, x, c, h):
     i, f, g, o = jnp.split(x @ params["w"] + h @ params["u"] + params["b"], 4, -1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
     h = jax.nn.sigmoid(o) * jnp.tanh(c)
     return h, (c, h)
 
 
-def gru(params, x, h):
+def _gru(params, x, h):
     zr, zu, zn = jnp.split(x @ params["w"] + params["b"], 3, -1)
     rr, ru, rn = jnp.split(h @ params["u"] + params["v"], 3, -1)
     u = jax.nn.sigmoid(zu + ru)
@@ -65,12 +65,12 @@ def gru(params, x, h):
     return h, (h,)
 
 
-def basic(params, x, h):
+def _basic(params, x, h):
     h = jnp.tanh(x @ params["w"] + h @ params["u"] + params["b"])
     return h, (h,)
 
 
-def layer_norm_lstm(params, x, c, h):
+def _layer_norm_lstm(params, x, c, h):
     i, g, f, o = (
         _normalized(part, params["gain"][k], params["shift"][k])
         for k, part in enumerate(jnp.split(x @ params["w"] + h @ params["u"], 4, -1))
@@ -88,19 +88,19 @@ def _normalized(a, gain, shift):
     return centred * lax.rsqrt(variance + 1e-12) * gain + shift
 
 
-def ind_rnn(params, x, h):
+def _ind_rnn(params, x, h):
     h = jnp.tanh(x @ params["w"] + params["u"] * h + params["b"])
     return h, (h,)
 
 
-def sru(params, x, c):
+def _sru(params, x, c):
     n, f, r, s = jnp.split(x @ params["w"] + params["b"], 4, -1)
     f, r = jax.nn.sigmoid(f), jax.nn.sigmoid(r)
     c = f * c + (1 - f) * n
     return r * jnp.tanh(c) + (1 - r) * s, (c,)
 
 
-def nas(params, x, c, m):
+def _nas(params, x, c, m):
     a, b = jnp.split(x @ params["w"], 8, -1), jnp.split(m @ params["u"], 8, -1)
     sigmoid, relu, tanh = jax.nn.sigmoid, jax.nn.relu, jnp.tanh
     of_sums = {0: sigmoid, 1: relu, 2: sigmoid, 4: tanh, 5: sigmoid, 6: tanh, 7: sigmoid}
@@ -111,11 +111,11 @@ def nas(params, x, c, m):
 
 
 STEPS = {  # and how many parts the state has
-    "lstm": (lstm, 2),
-    "gru": (gru, 1),
-    "basic": (basic, 1),
-    "layer_norm_lstm": (layer_norm_lstm, 2),
-    "ind_rnn": (ind_rnn, 1),
-    "sru": (sru, 1),
-    "nas": (nas, 2),
+    "lstm": (_lstm, 2),
+    "gru": (_gru, 1),
+    "basic": (_basic, 1),
+    "layer_norm_lstm": (_layer_norm_lstm, 2),
+    "ind_rnn": (_ind_rnn, 1),
+    "sru": (_sru, 1),
+    "nas": (_nas, 2),
 }

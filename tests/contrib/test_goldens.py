@@ -11,6 +11,7 @@ import pytest
 import jaxrnn
 from jaxrnn.interop import from_tf1, to_tf1
 from tests.contrib.families import GOLDENS
+from tests.rows import fast_if
 
 FOLDER = pathlib.Path(__file__).parent.parent / "goldens" / "contrib"
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
@@ -41,9 +42,14 @@ def cases(name):
 
 
 WALK = [(name, case) for name in GOLDENS for case in cases(name)]
+FIRST = {type(cell): name for name, cell in reversed(GOLDENS.items())}.values()  # of each class
 
 
-@pytest.mark.parametrize(("name", "case"), WALK, ids=["-".join(each) for each in WALK])
+@pytest.mark.parametrize(
+    ("name", "case"),
+    fast_if(lambda each: each[0] in FIRST and each[1] == cases(each[0])[0], WALK),
+    ids=["-".join(each) for each in WALK],
+)
 def test_equals_tf1(name, case):
     cell, data = GOLDENS[name], load(name)
     variables, inputs = part(name, "variables"), leaves(name, "inputs")

@@ -1,5 +1,7 @@
 """Wrappers with gates or attention of their own: their steps in numpy, and the cells of their goldens."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn
@@ -56,4 +58,8 @@ GOLDENS = {
     "highway_uncoupled": HighwayWrapper(jaxrnn.LSTMCell(3), couple_carry_transform_gates=False),
     "attention_cell": AttentionCellWrapper(jaxrnn.GRUCell(5, reset_after=False), 4),
     "attention_cell_sizes": AttentionCellWrapper(STACK, 4, **SIZES),
+    # The core's wrappers that only TF 1.15 has.
+    "input_projection": jaxrnn.InputProjectionWrapper(jaxrnn.GRUCell(5, reset_after=False), 2, activation=jnp.tanh),
+    "output_projection": jaxrnn.OutputProjectionWrapper(jaxrnn.LSTMCell(5), 2, activation=jax.nn.soft_sign),
+    "embedding": jaxrnn.EmbeddingWrapper(jaxrnn.GRUCell(5, reset_after=False), 11, 2),
 }
