@@ -23,7 +23,9 @@ class WeightNormLSTMCell(RNNCell):
     """An `LSTMCell` with weight normalisation (Salimans and Kingma, 2016, arXiv:1602.07868); the `WeightNormLSTMCell` of TF1's
     `tensorflow.contrib.rnn.python.ops.rnn_cell`, which `tf.contrib.rnn` does not export.
 
-    It is an `LSTMCell` whose matrices W, U and V have columns w = gain v / max(|v|, 1e-6), where v is a column of the param.
+    It is an `LSTMCell` whose matrices W, U and V have the columns
+
+        w = gain v / max(norm(v), 1e-6)          where v is a column of the param
 
     Attributes:
       num_units, use_peepholes, cell_clip, num_proj, proj_clip, forget_bias, activation: as in `LSTMCell`.
