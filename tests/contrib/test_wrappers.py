@@ -17,7 +17,8 @@ DROPPED = AttentionCellWrapper(jaxrnn.DropoutWrapper(jaxrnn.LSTMCell(4), 0.7, 0.
 MACHINE = NTMCell(jaxrnn.GRUCell(5), 6, 4, 2, 1, output_dim=2)
 
 
-@pytest.mark.parametrize("key", [KEY, pytest.param(jax.random.PRNGKey(7), marks=pytest.mark.slow)], ids=["key", "raw key"])
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [KEY, jax.random.PRNGKey(7)], ids=["key", "raw key"])
 def test_dropout_inside_of_attention(key):
     """The key gets to the inner cell, in the forward pass and in the backward pass."""
     params, inputs = DROPPED.init(KEY, D), jax.random.normal(KEY, (B, T, D))
@@ -58,6 +59,7 @@ def test_a_machine_starts_from_what_is_learnt(x64):
     np.testing.assert_array_equal(state.started, 1.0 * (LENGTHS > 0))
 
 
+@pytest.mark.slow
 def test_a_memory_of_zeros_has_a_gradient():
     params, inputs = MACHINE.init(KEY, D), jnp.ones((B, T, D))
     params |= {"initial_memory": jnp.zeros_like(params["initial_memory"])}

@@ -151,7 +151,9 @@ def loss(decode, point, **options):
     return total + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(state))
 
 
-@pytest.mark.parametrize("decode", [words, translation], ids=lambda decode: decode.__name__)
+@pytest.mark.parametrize(
+    "decode", [pytest.param(words, marks=pytest.mark.slow), translation], ids=lambda decode: decode.__name__
+)
 def test_gradients_are_those_of_finite_differences(decode, x64):
     """Leaf by leaf; forward mode agrees."""
     point = point_of(decode)
