@@ -19,6 +19,7 @@ JAX_PEERS = ["plain lax.scan", "Flax", "Flax nnx", "Haiku", "Equinox", "Keras"]
 OTHERS = [*JAX_PEERS, "torch", "TF1"]
 PRODUCT = "a matrix product"
 CELLS = {"lstm": "LSTM", "gru": "GRU", "basic": "basic"}
+CELLS |= {"layer_norm_lstm": "layer-normalised LSTM", "ind_rnn": "IndRNN", "sru": "SRU", "nas": "NAS"}
 SPEED = {
     "Zen 3": "speed_zen3.json",
     "Zen 3, jax 0.10.2": "speed_zen3_jax_0.10.2.json",
@@ -161,6 +162,21 @@ def speed_table(name: str, what: str, folded: str = "") -> HTML:
     rows.append(["geometric mean (largest)", *[""] * (2 + len(others)), *means])
     header = ["T, B, D, H", "jaxrnn", "fastest JAX peer", *others, "part of the peer's", *(f"of {s}'s" for s in others)]
     return table(header, rows, folded)
+
+
+def contrib_table() -> HTML:
+    """Some cells of `jaxrnn.contrib` beside a plain scan of their equations: ms, MB, and parts of the scan's."""
+    rows, plain = [], "plain lax.scan"
+    for row in load("contrib_zen3.json")["rows"]:
+        by_system = {result["system"]: result for result in row["results"]}
+        numbers = []
+        for value in (lambda r: r["train"]["best"] * 1e3, lambda r: r["forward"]["best"] * 1e3, lambda r: r["bytes"] / 1e6):
+            ours, theirs = value(by_system[OURS]), value(by_system[plain])
+            numbers += [number(ours), number(theirs), f"{ours / theirs:.2f}"]
+        rows.append([shape(row["work"]), *numbers])
+    header = ["T, B, D, H"]
+    header += [f"{what} {who}" for what in ("training, ms:", "forward, ms:", "MB:") for who in ("jaxrnn", "plain scan", "part")]
+    return table(header, rows)
 
 
 def dot_plot(name: str) -> None:
