@@ -83,7 +83,9 @@ def problem(row, seed=0, batch=B, time=T):
     shapes = jax.eval_shape(lambda: (row.cell.init(jax.random.key(0), row.input_size), row.cell.initial_state(batch)))
     name = lambda path: getattr(path[-1], "key", getattr(path[-1], "name", None)) if path else None
     limits = lambda path: row.ranges.get(name(path), (-0.8, 0.8))
-    params, state = jax.tree_util.tree_map_with_path(lambda path, s: rng.uniform(*limits(path), s.shape), shapes)
+    flags = lambda s: rng.integers(0, 2, s.shape).astype(s.dtype)
+    draw = lambda path, s: rng.uniform(*limits(path), s.shape) if jnp.issubdtype(s.dtype, jnp.floating) else flags(s)
+    params, state = jax.tree_util.tree_map_with_path(draw, shapes)
     return params, row.inputs(rng, time, batch), state
 
 
@@ -93,7 +95,7 @@ def plain(tree):
 
 
 def loss_weights(row, seed=1, time=T):
-    """Random weights of a scalar loss on all outputs and every leaf of the last state."""
+    """Random weights of a scalar loss on all outputs and every floating leaf of the last state."""
     rng = np.random.default_rng(seed)
     params, inputs, state = problem(row, time=time)
     outputs, _ = oracle.rnn(row.step, params, inputs, plain(state))
@@ -102,5 +104,6 @@ def loss_weights(row, seed=1, time=T):
 
 def loss(outputs, state, weights):
     wy, ws = weights
-    np_or_jnp = sum((leaf * w).sum() for leaf, w in zip(jax.tree.leaves(state), jax.tree.leaves(ws), strict=True))
+    pairs = zip(jax.tree.leaves(state), jax.tree.leaves(ws), strict=True)
+    np_or_jnp = sum((leaf * w).sum() for leaf, w in pairs if jnp.issubdtype(leaf.dtype, jnp.floating))
     return (outputs * wy).sum() + np_or_jnp

@@ -36,6 +36,8 @@ class ZoneoutWrapper(RNNCell):
     Params and state: the inner cell's. Output: the inner cell's; but where a cell in four functions puts out a part of its new
     state, such as the h of an LSTM, that part after zoneout, as in the paper.
 
+    An output that joins parts of the state, such as that of `jaxrnn.contrib.TimeFreqLSTMCell`, is put out without zoneout.
+
     A part of the state that is not floating, or belongs to no row, is left alone.
 
     Memory: "save" keeps the masks beside the gates, one byte for each element of the state a step. Where the states are kept

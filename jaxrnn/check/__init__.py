@@ -47,8 +47,10 @@ from jaxrnn.check.contrib import (
     fused_cell,
     in_groups,
     one_highway,
+    products_alone,
     projected_to_units,
     shape,
+    some_blocks,
     time_and_features,
 )
 from jaxrnn.check.decoding import (

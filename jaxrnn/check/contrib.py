@@ -89,6 +89,22 @@ def cell_of_gates(wrapper: Any, cell: Any) -> None:
         raise TypeError(f"{where}: expected a cell with num_units, got {name_of(cell)}. Give it one, the columns of a gate.")
 
 
+def products_alone(wrapper: Any, cell: Any) -> None:
+    if not getattr(cell, "only_products", True):
+        raise TypeError(
+            f"{type(wrapper).__name__}: expected a cell whose project gives products alone, got {name_of(cell)}. Such a cell "
+            "has to normalise by itself."
+        )
+
+
+def some_blocks(wrapper: Any, columns: int) -> None:
+    if not columns:
+        raise ValueError(
+            f"{type(wrapper).__name__}: expected products in blocks of {wrapper.cell.num_units} columns, got none of "
+            f"{name_of(wrapper.cell)}. Such a cell has to normalise by itself."
+        )
+
+
 def cycle(cell: Any) -> None:
     """How a phased unit opens and closes."""
     finite(cell, leak=cell.leak, ratio_on=cell.ratio_on)

@@ -119,6 +119,8 @@ class IntersectionRNNCell(RNNCell):
     forget_bias: float = 1.0
     y_activation: Callable | None = None
 
+    only_products = False  # of z: LayerNormWrapper is not for it
+
     def __post_init__(self) -> None:
         check.at_least_one(self, num_units=self.num_units, num_in_proj=self.num_in_proj)
         check.finite(self, forget_bias=self.forget_bias)

@@ -78,6 +78,8 @@ class GridRNNCell(RNNCell):
     non_recurrent_fn: Callable | None = None
     output_is_tuple: bool = True
 
+    only_products = False  # of z: LayerNormWrapper is not for it
+
     def __post_init__(self) -> None:
         check.at_least_one(self, num_units=self.num_units, num_dims=self.num_dims)
         check.flags(self, tied=self.tied, output_is_tuple=self.output_is_tuple)

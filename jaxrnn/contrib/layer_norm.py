@@ -17,7 +17,7 @@ from jaxrnn.cell import RNNCell
 
 @dataclasses.dataclass(frozen=True)
 class LayerNormWrapper(RNNCell):
-    """Layer normalisation (Ba et al., 2016, arXiv:1607.06450) in any cell in four functions. In TF1 only some LSTMs have it.
+    """Layer normalisation (Ba et al., 2016, arXiv:1607.06450) in a gated cell in four functions. In TF1 some LSTMs have it.
 
     The inputs' product z and the state's product r are normalised apart, as in the paper's supplement, and a gate by itself, as
     in TF1: each block of H columns in each array of z and r,
@@ -38,8 +38,9 @@ class LayerNormWrapper(RNNCell):
     State and output: the inner cell's.
 
     Raises:
-      TypeError: if the cell is no `jaxrnn.RNNCell` in four functions, has no num_units, or draws.
-      ValueError: if epsilon is not above 0.
+      TypeError: if the cell is no `jaxrnn.RNNCell` in four functions, has no num_units, draws, or says by `only_products` that
+        its z has more than products.
+      ValueError: if epsilon is not above 0; by `init`, if neither z nor r has blocks of H columns.
 
     Example:
       >>> import jax, jaxrnn
@@ -55,6 +56,7 @@ class LayerNormWrapper(RNNCell):
 
     def __post_init__(self) -> None:
         check.cell_of_gates(self, self.cell)
+        check.products_alone(self, self.cell)
         check.positive(self, epsilon=self.epsilon)
 
     state_size = property(lambda self: self.cell.state_size)
@@ -70,6 +72,7 @@ class LayerNormWrapper(RNNCell):
             start = [leaf[0] for leaf in jax.tree.leaves(tree) if self._has_blocks(leaf)]
             params[f"{name}_beta"] = jnp.concatenate([jnp.zeros(0, dtype), *start])
             params[f"{name}_gamma"] = jnp.ones_like(params[f"{name}_beta"])
+        check.some_blocks(self, params["input_beta"].size + params["state_beta"].size)
         return params
 
     def initial_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> Any:

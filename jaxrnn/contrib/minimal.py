@@ -47,6 +47,8 @@ class MinimalRNNCell(RNNCell):
     num_units: int
     activation: Callable | None = None
 
+    only_products = False  # of z: LayerNormWrapper is not for it
+
     def __post_init__(self) -> None:
         check.at_least_one(self, num_units=self.num_units)
         check.functions(self, activation=self.activation)
@@ -113,6 +115,8 @@ class CFNCell(RNNCell):
 
     num_units: int
     activation: Callable | None = None
+
+    only_products = False  # of z: LayerNormWrapper is not for it
 
     def __post_init__(self) -> None:
         check.at_least_one(self, num_units=self.num_units)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.export import register_namedtuple_serialization
 from jax.typing import DTypeLike
 
@@ -25,7 +26,7 @@ class NTMControllerState(NamedTuple):
     """The state of a neural Turing machine with R read heads, K write heads and a memory of N rows of W numbers.
 
     `controller_state` is the controller's, `reads` `[B, R, W]` what was read, `addresses` `[B, R + K, N]` each head's weights
-    of the rows, `memory` `[B, N, W]`, and `started` `[B]` 0 for a row of the batch that has not had a step, else 1.
+    of the rows, `memory` `[B, N, W]`, and `started` `[B]`, int32, 0 for a row of the batch that has not had a step, else 1.
     """
 
     controller_state: Any
@@ -128,7 +129,8 @@ class NTMCell(RNNCell):
     def initial_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> NTMControllerState:
         """Zeros, and the controller's; the step itself puts what is learnt in their place."""
         controller = self.controller.initial_state(batch_size, dtype)
-        return NTMControllerState(controller, *(jnp.zeros((batch_size, *size), dtype) for size in self.state_size[1:]))
+        reads, addresses, memory = (jnp.zeros((batch_size, *size), dtype) for size in self.state_size[1:4])
+        return NTMControllerState(controller, reads, addresses, memory, jnp.zeros(batch_size, jnp.int32))
 
     chunk = plain_chunk  # in four functions all would be kept that a step computes
 
@@ -147,7 +149,7 @@ class NTMCell(RNNCell):
         """The state, with what is learnt in the rows that have not started."""
         reads, addresses = tanh(params["initial_reads"]), jax.nn.softmax(params["initial_addresses"])
         learnt = reads, addresses, params["initial_memory"]
-        fresh = (state.started < 0.5)[:, None, None]
+        fresh = (state.started == 0)[:, None, None]
         start = lambda first, now: jnp.where(jnp.broadcast_to(fresh, now.shape), jnp.broadcast_to(first[None], now.shape), now)
         reads, addresses, memory = map(start, learnt, state[1:4])
         return state._replace(reads=reads, addresses=addresses, memory=memory)
@@ -173,6 +175,7 @@ class NTMCell(RNNCell):
         u = g * content + (1 - g) * before
         shifts, steps = jax.nn.softmax(shifts), [*range(self.shift_range + 1), *range(-self.shift_range, 0)]
         u = sum(wide(shifts[..., i, None]) * jnp.roll(u, step, -1) for i, step in enumerate(steps))
+        u = u / lax.stop_gradient(wide(jnp.max(u, -1, keepdims=True)))  # a power of small shares would be 0 in all of them
         sharp = u ** wide(jax.nn.softplus(gamma) + 1)
         return sharp / wide(jnp.sum(sharp, -1, keepdims=True))
 

@@ -45,7 +45,8 @@ class PhasedLSTMCell(RNNCell):
     (zeros), `period` `[H]`, `phase` `[H]` (uniform within the period), `ratio_on` `[H]`; with use_peepholes `peephole_kernel`
     V_i, V_f `[H, 2H]` and `output_peephole_kernel` V_o `[H, H]` (Glorot uniform).
     Inputs: a pair `(t, x)`, `[B, 1]` and `[B, D]` a step, `[B, T, 1]` and `[B, T, D]` a sequence. q is computed in the dtype of
-    t: large times need more precision than features. State: `LSTMStateTuple(c, h)`, each `[B, H]`. Output: h' `[B, H]`.
+    t: large times need more precision than features. With times of a wider dtype give the run a `dtype`, that of x; else the
+    whole run has theirs. State: `LSTMStateTuple(c, h)`, each `[B, H]`. Output: h' `[B, H]`.
 
     As in TF1 the period's gradient is that of the division alone, since mod has none by it. The derivative, which counts the
     cycles that have passed too, grows with t.
@@ -71,6 +72,8 @@ class PhasedLSTMCell(RNNCell):
     trainable_ratio_on: bool = True
     period_init_min: float = 1.0
     period_init_max: float = 1000.0
+
+    only_products = False  # of z: LayerNormWrapper is not for it
 
     def __post_init__(self) -> None:
         check.at_least_one(self, num_units=self.num_units)

@@ -33,7 +33,7 @@ from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, Outp
 from jaxrnn.interop.arrays import inside, join, one_kernel, reorder, rows_of, split, under
 from jaxrnn.interop.parts import directions, layers, numbered
 from jaxrnn.interop.tf1_contrib import layouts as contrib_layouts
-from jaxrnn.interop.weights import Framework, Layout
+from jaxrnn.interop.weights import Framework, Layout, outside
 
 
 def from_tf1(cell: Any, variables: Mapping[str, Any]) -> Any:
@@ -100,7 +100,8 @@ def to_tf1(cell: Any, params: Any) -> dict[str, Any]:
       rnn/gru_cell/candidate/bias (5,)
     """
     weights = under("bidirectional_rnn/" if isinstance(cell, (tuple, list)) else "rnn/", _TF1.to_weights(cell, params))
-    return {name.rpartition("//")[2]: array for name, array in weights.items()}  # what follows "//" is under no cell's scope
+    elsewhere = outside(weights, "/")
+    return {elsewhere.get(name, name): array for name, array in weights.items()}
 
 
 # ---- cells

@@ -13,7 +13,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -154,7 +156,8 @@ class Framework:
         names = _weight_shapes(self, cell)
         spelled = {self.spell(key): key for key in weights}
         scope = self._scope(where, names, spelled)
-        full = {name: self._full(name, scope, spelled) for name in names}
+        elsewhere = outside(names, self.separator)
+        full = {name: _found(elsewhere[name], spelled, self.separator) if name in elsewhere else scope + name for name in names}
         keys = {name: spelled[full[name]] for name in names if full[name] in spelled}
         extra = [key for key in weights if key not in keys.values()]
         missing = [name for name in names if name not in keys]
@@ -184,11 +187,23 @@ class Framework:
             )
         return next(iter(scopes), "")
 
-    def _full(self, name: str, scope: str, spelled: Mapping[str, str]) -> str:
-        """A name with what stands in front of it. What follows two separators is in some other scope."""
-        outside = name.rpartition(2 * self.separator)[2]
-        ends = lambda given: (self.separator + given).endswith(self.separator + outside)
-        return scope + name if outside == name else next(filter(ends, spelled), outside)
+
+def outside(names: Iterable[str], separator: str) -> dict[str, str]:
+    """Of those names that have two separators what follows them: it is in no cell's scope, and numbered over all cells."""
+    counts, found = Counter(), {}
+    for name in names:
+        _, two, scoped = name.rpartition(2 * separator)
+        if two:
+            scope, _, rest = scoped.partition(separator)
+            scope = re.sub(r"_\d+$", "", scope)
+            found[name] = f"{scope}_{counts[scope]}{separator}{rest}" if counts[scope] else f"{scope}{separator}{rest}"
+            counts[scope] += 1
+    return found
+
+
+def _found(name: str, spelled: Iterable[str], separator: str) -> str:
+    """The given name that ends with this one."""
+    return next((given for given in spelled if (separator + given).endswith(separator + name)), name)
 
 
 # ---- shapes

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.export import register_namedtuple_serialization
 from jax.typing import DTypeLike
 
 from jaxrnn import check
@@ -34,6 +35,9 @@ class AttentionWrapperState(NamedTuple):
     attention: Any
     alignments: Any
     attention_state: Any
+
+
+register_namedtuple_serialization(AttentionWrapperState, serialized_name="jaxrnn.seq2seq.AttentionWrapperState")
 
 
 @dataclasses.dataclass(frozen=True)

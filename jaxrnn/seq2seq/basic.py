@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jax.export import register_namedtuple_serialization
+
 from jaxrnn import check
 from jaxrnn.keys import call_cell, fold_in
 from jaxrnn.seq2seq.decoder import Decoder
@@ -26,6 +28,9 @@ class BasicDecoderOutput(NamedTuple):
     rnn_output: Any
     sample_id: Any
     alignments: Any
+
+
+register_namedtuple_serialization(BasicDecoderOutput, serialized_name="jaxrnn.seq2seq.BasicDecoderOutput")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import register_namedtuple_serialization
 
 from jaxrnn import check
 from jaxrnn.engine.masking import zero_padding
@@ -63,6 +64,10 @@ class FinalBeamSearchDecoderOutput(NamedTuple):
     predicted_ids: jax.Array
     beam_search_decoder_output: BeamSearchDecoderOutput
     alignments: Any
+
+
+for kind in (BeamSearchDecoderState, BeamSearchDecoderOutput, FinalBeamSearchDecoderOutput):
+    register_namedtuple_serialization(kind, serialized_name=f"jaxrnn.seq2seq.{kind.__name__}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ def sequence_loss(
 
     An average is the sum of losses over the sum of weights, a "sum" that over the number of weights that are not zero, as in
     TF1; 0 / 0 is 0. They go over both axes if both are averaged, or both summed, else over one axis alone: that of the
-    average, or, without one, that of the sum.
+    average, or, without one, that of the sum. Logits that are not finite change nothing where the weight is 0.
 
     Args:
       logits: `[B, T, V]`.
@@ -58,6 +58,9 @@ def sequence_loss(
         check.one_of_two(f"average_across_{axis}", average[which], f"sum_over_{axis}", summed[which])
     loss = cross_entropy if softmax_loss_function is None else softmax_loss_function
     labels = jnp.clip(targets, 0, logits.shape[-1] - 1).reshape(-1)
+    # What is not finite stays out of the loss and of its gradient where it does not count: 0 * NaN is NaN.
+    dead = (weights == 0) & ~jnp.all(jnp.isfinite(logits), -1)
+    logits = jnp.where(jnp.broadcast_to(dead[..., None], logits.shape), 0, logits)
     each = check.loss_of_each(loss(labels=labels, logits=logits.reshape(-1, logits.shape[-1])), labels.size)
     weights = weights.astype(each.dtype)
     losses = each.reshape(targets.shape) * weights

@@ -95,6 +95,8 @@ class TrainingHelper(_Sequences):
       sequence_length: integers `[B]`, each row's steps. Above T they count as T, as in `dynamic_rnn`, where TF1 fails.
       time_major: whether inputs are `[T, B, ...]`.
 
+    Without impute_finished a row reads its padding too, which therefore has to be finite.
+
     sample_id: the best word of logits `[B, V]`, int32 `[B]`, of a run `[B, T]`.
 
     Raises:

@@ -62,6 +62,7 @@ def gather_tree(
     step_ids, parent_ids = check.arrays(step_ids, "step_ids"), check.arrays(parent_ids, "parent_ids")
     ends = check.arrays(max_sequence_lengths, "max_sequence_lengths")
     check.tree_of_beams(step_ids, parent_ids, ends)
+    ends = ends.astype(jnp.int32)  # T may be more than a small integer can count
     end = jnp.asarray(check.token("gather_tree", "end_token", end_token), step_ids.dtype)
     return words_of_paths(step_ids, paths(parent_ids, ends), ends, end)
 

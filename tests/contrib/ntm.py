@@ -29,7 +29,7 @@ def address(k, beta, g, d, gamma, memory, before, shift_range):
 def ntm(controller, width, reads, writes, shift_range, clip=20.0):
     def step(p, x, state, t, row):
         inner, vectors, addresses, memory, started = state
-        if started < 0.5:
+        if not started:
             vectors, memory = np.tanh(p["initial_reads"]), p["initial_memory"]
             addresses = np.array([softmax(a) for a in p["initial_addresses"]])
         y, inner = controller(p["controller"], np.concatenate([x, *vectors]), inner, t, row)
@@ -50,8 +50,8 @@ def ntm(controller, width, reads, writes, shift_range, clip=20.0):
     return step
 
 
-# Addresses are shares; of the batch's rows some have started.
-RANGES = {"addresses": (0.05, 0.9), "started": (0.0, 1.0)}
+# Addresses are shares.
+RANGES = {"addresses": (0.05, 0.9)}
 ROWS = [
     Row(
         "ntm",

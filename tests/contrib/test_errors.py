@@ -81,6 +81,11 @@ ROWS = [
      r"LayerNormWrapper: expected a cell in four functions that draws nothing, got .*Wrap the cells inside a stack or a wrap"),
     ([lambda: contrib.LayerNormWrapper(Nameless())], TypeError,
      r"LayerNormWrapper: expected a cell with num_units, got Nameless\(\). Give it one, the columns of a gate"),
+    ([lambda: contrib.LayerNormWrapper(contrib.IntersectionRNNCell(5)), lambda: contrib.LayerNormWrapper(contrib.CFNCell(5)),
+      lambda: contrib.LayerNormWrapper(contrib.MinimalRNNCell(5)), lambda: contrib.LayerNormWrapper(contrib.PhasedLSTMCell(5))],
+     TypeError, r"LayerNormWrapper: expected a cell whose project gives products alone, got .* has to normalise by itself"),
+    ([lambda: contrib.LayerNormWrapper(contrib.GLSTMCell(6, number_of_groups=2)).init(jax.random.key(0), 4)],
+     ValueError, r"LayerNormWrapper: expected products in blocks of \d columns, got none of \w+"),
     ([lambda: contrib.LayerNormWrapper(CELL, 0.0)], ValueError, r"LayerNormWrapper: expected epsilon to be above 0, got 0.0.$"),
     # time_freq, grid
     ([lambda: contrib.TimeFreqLSTMCell(5, input_size=3)], TypeError,

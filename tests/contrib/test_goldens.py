@@ -56,9 +56,10 @@ def test_equals_tf1(name, case):
     batch = jax.tree.leaves(inputs)[0].shape[0]
     own = jax.eval_shape(lambda: cell.initial_state(batch))
     as_state = lambda leaves: jax.tree.unflatten(jax.tree.structure(own), leaves)
-    count = len(jax.tree.leaves(own))
-    initial = as_state([data[f"initial/{i}"] for i in range(count)])
+    initial = as_state([data[f"initial/{i}"].astype(leaf.dtype) for i, leaf in enumerate(jax.tree.leaves(own))])
     lengths = data.get(f"{case}/sequence_length")
+
+    as_float = lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.astype(jnp.float32)
 
     def run(variables, inputs, initial):
         params = from_tf1(cell, variables)
@@ -68,7 +69,7 @@ def test_equals_tf1(name, case):
         outputs, state = result = run(*point)
         wy = jax.tree.leaves(leaves(name, "wy"))
         total = sum(jnp.sum(y * w) for y, w in zip(jax.tree.leaves(outputs), wy, strict=True))
-        return total + sum(jnp.sum(s * data[f"ws/{i}"]) for i, s in enumerate(jax.tree.leaves(state))), result
+        return total + sum(jnp.sum(as_float(s) * data[f"ws/{i}"]) for i, s in enumerate(jax.tree.leaves(state))), result
 
     point = jax.tree.map(jnp.asarray, (variables, inputs, initial))
     grads, (outputs, state) = jax.jit(jax.grad(value, (0, 1, 2), has_aux=True, allow_int=True))(*point)

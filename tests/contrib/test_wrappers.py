@@ -43,6 +43,23 @@ def test_check_cell_with_a_key():
     check_cell(DROPPED, input_size=D, key=KEY)
 
 
+def test_whether_a_machine_has_started_is_never_dropped():
+    inputs, key = jax.random.normal(KEY, (B, T, D)), jax.random.key(1)
+    for cell in (jaxrnn.DropoutWrapper(MACHINE, state_keep_prob=0.5), jaxrnn.ZoneoutWrapper(MACHINE, 0.9)):
+        for drawn in (key, None):
+            _, state = jaxrnn.dynamic_rnn(cell, cell.init(KEY, D), inputs, key=drawn)
+            np.testing.assert_array_equal(state.started, np.ones(B, np.int32))
+
+
+def test_sharp_addresses_of_many_rows_are_shares():
+    cell = NTMCell(jaxrnn.GRUCell(4), 128, 3, 1, 1, output_dim=2)
+    params = cell.init(KEY, D)
+    params["heads"]["bias"] += 20
+    outputs, state = jaxrnn.dynamic_rnn(cell, params, jax.random.normal(KEY, (B, 2, D)))
+    np.testing.assert_allclose(state.addresses.sum(-1), 1, rtol=1e-5)
+    assert np.isfinite(outputs).all()
+
+
 def test_a_machine_starts_from_what_is_learnt(x64):
     """Without an initial_state, and after a reset without a reset_state."""
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn.interop import from_tf1, to_tf1
-from jaxrnn.seq2seq import AttentionWrapperState, hardmax, monotonic_attention, safe_cumprod
+from jaxrnn.seq2seq import AttentionWrapper, AttentionWrapperState, LuongAttention, hardmax, monotonic_attention, safe_cumprod
 from tests.contrib.test_goldens import CLOSE, cases, leaves, load, part
 from tests.rows import fast_if
 from tests.seq2seq.attention import ENCODED, GOLDENS
@@ -112,6 +112,18 @@ FUNCTIONS = {
     "cumprod_reverse": lambda x: safe_cumprod(x, axis=1, exclusive=True, reverse=True),
     "hardmax": hardmax,
 }
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_two_memories_have_names_of_their_own(pair):
+    """TF1 numbers memory layers as they are made."""
+    wrapped = AttentionWrapper(jaxrnn.GRUCell(3, reset_after=False), LuongAttention(3, 6), 3)
+    cell = (wrapped, wrapped) if pair else jaxrnn.MultiRNNCell([wrapped, wrapped])
+    keys = jax.random.split(jax.random.key(0))
+    params = tuple(wrapped.init(key, 3) for key in keys) if pair else cell.init(keys[0], 3)
+    variables = to_tf1(cell, params)
+    assert {"memory_layer/kernel", "memory_layer_1/kernel"} < variables.keys()
+    jax.tree.map(np.testing.assert_array_equal, from_tf1(cell, variables), params)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

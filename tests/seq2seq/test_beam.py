@@ -228,6 +228,13 @@ def test_gather_tree_takes_any_end_token():
     assert gather_tree(words, jnp.zeros_like(words), jnp.array([3]), -1)[:, 0, 0].tolist() == [3, -1, -1]
 
 
+def test_lengths_may_be_small_integers():
+    rng = np.random.default_rng(0)
+    words, parents = rng.integers(1, 9, (200, 1, 3)), rng.integers(0, 3, (200, 1, 3))
+    trees = [gather_tree(words, parents, np.array([100], dtype), 0) for dtype in (np.int8, np.int32)]
+    np.testing.assert_array_equal(*trees)
+
+
 def test_a_parent_outside_counts_as_the_nearest():
     words, parents = jnp.array([[[3, 4]], [[5, 6]]]), jnp.array([[[0, 0]], [[7, -1]]])
     assert gather_tree(words, parents, jnp.array([2]), 0)[0, 0].tolist() == [4, 3]

@@ -152,6 +152,14 @@ LOSS = arrays("sequence_loss")
 FLAGS = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps", "sum_over_batch")
 
 
+def test_what_does_not_count_may_be_nan():
+    logits = jnp.array([[[0.0, 1.0, 2.0], [0.0, -jnp.inf, jnp.nan]]])
+    loss = lambda logits: jaxrnn.seq2seq.sequence_loss(logits, jnp.array([[2, 1]]), jnp.array([[1.0, 0.0]]))
+    value, grad = jax.value_and_grad(loss)(logits)
+    np.testing.assert_allclose(value, -jax.nn.log_softmax(logits[0, 0])[2], rtol=1e-6)
+    assert np.isfinite(grad).all() and not grad[0, 1].any()
+
+
 @pytest.mark.parametrize("key", [f"{number:04b}"[::-1] for number in range(16)])
 def test_sequence_loss_equals_tf1(key):
     flags = dict(zip(FLAGS, (flag == "1" for flag in key), strict=True))
