@@ -83,7 +83,7 @@ class GRUCell(RNNCell):
 
     def recur(self, params, state):
         if not self.reset_after:
-            return (state @ self._split(params["recurrent_kernel"])[0],)
+            return (state @ params["recurrent_kernel"][:, : 2 * self.num_units],)
         r_ru, r_n = self._split(state @ params["recurrent_kernel"])
         return r_ru, r_n + jnp.broadcast_to(params["recurrent_bias"], r_n.shape)
 
@@ -93,7 +93,7 @@ class GRUCell(RNNCell):
         if self.reset_after:
             r_n = reset * r[1]
         else:
-            r_n = (reset * state) @ self._split(params["recurrent_kernel"])[1]
+            r_n = (reset * state) @ params["recurrent_kernel"][:, 2 * self.num_units :]
         return u, self._act(z_n + r_n)
 
     def combine(self, params, g, state):

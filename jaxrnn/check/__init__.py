@@ -82,6 +82,19 @@ from jaxrnn.check.decoding import (
     two_parts,
     went_on,
 )
+from jaxrnn.check.distributed import (
+    axis_name,
+    equal_layers,
+    feeds_itself,
+    inside_shard_map,
+    layers_alike,
+    number_of_devices,
+    same_in_parts,
+    stacked,
+    trying_units,
+    unit_axes,
+    units,
+)
 from jaxrnn.check.fields import (
     at_least_one,
     batch_size,

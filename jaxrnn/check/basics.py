@@ -72,7 +72,8 @@ def just_like(tree: Any, structs: Any) -> bool:
 
 
 def by_path(tree: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+    has_shape = lambda node: hasattr(node, "shape")  # arrays, and what stands for one: `jaxrnn.distributed.matrices`
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=has_shape)]
 
 
 def batch_of(inputs: Any, what: str = "inputs") -> int:

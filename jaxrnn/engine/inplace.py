@@ -27,7 +27,7 @@ from jaxrnn.engine.chunk import chunk_body, plain_chunk, step_by_step
 from jaxrnn.engine.derivative import Derivative, forward, put
 from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.first import Extent, FirstStep, at_first, first_step
-from jaxrnn.engine.layout import Chunk, Layout, item
+from jaxrnn.engine.layout import Chunk, Layout, item, shape_like
 from jaxrnn.engine.masking import Steps, fill_padding, valid_steps, zero_padding
 from jaxrnn.engine.order import Rows
 from jaxrnn.engine.residuals import Residuals
@@ -137,7 +137,7 @@ def run_in_place(
         layout = dataclasses.replace(layout, size=facts.tile)
     tuned = facts.rewritten(cell, halves=mode == SAVE and not masked and facts.tuning.keeps == "gates")
     rows = lambda leaf: leaf.shape if layout.size is None else (layout.size, *leaf.shape[1:])
-    one_tile = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(rows(leaf), leaf.dtype), tree)
+    one_tile = lambda tree: jax.tree.map(lambda leaf: shape_like(leaf, rows(leaf)), tree)
     own_form = lambda params, *trees: (params, *map(tuned.begin, trees))
     shapes = jax.eval_shape(own_form, params, *one_tile((facts.project.shapes, state)))
     return _run(Run(tuned, layout, mode, facts, shapes, masked), reads)
@@ -170,7 +170,8 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State]
         return _plain((run.tuned.cell, run.layout, run.mode), reads, plain_chunk, in_chunks=False), None
     run = run if keeps else dataclasses.replace(run, tuned=run.facts.of_values(run.tuned))
     layout, params, saves = run.layout, reads.params, keeps and run.mode == SAVE
-    rows, (step, kept, store) = layout.rows(reads.lengths), _step(run, params, saves)
+    like = jax.tree.leaves(reads.state)[0]
+    rows, (step, kept, store) = layout.rows(reads.lengths), _step(run, params, saves, like)
     given, reads = reads, reads.in_tiles(rows)
 
     def one_tile(tile, chunks, carry):
@@ -188,8 +189,8 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State]
         outputs, state, starts, kept = chunks(one_chunk, (outputs, run.tuned.begin(tile.of(ends)), starts, kept))
         return outputs, tile.put(ends, run.tuned.end(state)), starts, kept
 
-    starts = layout.buffers(run.shapes[2], per_chunk=True) if keeps else None
-    carry = layout.zeros(run.facts.combine.shapes[0]), reads.state, starts, kept
+    starts = layout.buffers(run.shapes[2], like, per_chunk=True) if keeps else None
+    carry = layout.zeros(run.facts.combine.shapes[0], like), reads.state, starts, kept
     hands_on = bool(kept) and not saves
     outputs, ends, starts, kept = layout.loop(one_tile, carry, rows, stays_loop=hands_on)
     state = rows.put(given.state, ends)
@@ -202,10 +203,10 @@ def _forward(run: Run, reads: Reads, keeps: bool) -> tuple[tuple[Outputs, State]
     return (outputs, state), Tape(rows, starts, kept, outputs, first)
 
 
-def _step(run: Run, params: Params, saves: bool) -> tuple[Callable, list, Callable]:
+def _step(run: Run, params: Params, saves: bool, like: jax.Array) -> tuple[Callable, list, Callable]:
     """`(z, state) -> (output, new_state, what is kept)`, where that is kept, and `(kept, what is kept, place) -> kept`."""
     if saves:
-        return functools.partial(run.residuals.step, params), run.layout.buffers(run.residuals.shapes), put
+        return functools.partial(run.residuals.step, params), run.layout.buffers(run.residuals.shapes, like), put
     cell, (_, z, state), tuning = run.tuned, run.shapes, run.facts.tuning
     hands_on = tuning.carries_gates(run.layout.tile, len(jax.tree.leaves(run.facts.state)))
 
@@ -214,7 +215,7 @@ def _step(run: Run, params: Params, saves: bool) -> tuple[Callable, list, Callab
         return *finish(cell, params, g, state), jax.tree.leaves(g) if hands_on else []
 
     last = jax.eval_shape(step, z, state)[2] if hands_on else []
-    return step, jax.tree.map(jnp.zeros_like, last), lambda kept, more, place: more
+    return step, jax.tree.map(lambda leaf: lax.full_like(like, 0, leaf.dtype, leaf.shape), last), lambda kept, more, place: more
 
 
 def _backward(run: Run, reads: Reads, tape: Tape, live: Live, cotangents: tuple[Outputs, State]) -> Reads:

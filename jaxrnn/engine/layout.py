@@ -58,23 +58,23 @@ class Layout:
         """N, the number of chunks of each row."""
         return -(-self.time // self.chunk_size)
 
-    def zeros(self, step: Shapes) -> Tree:
-        """A sequence of zeros, of steps with these shapes, `[B, ...]`."""
-        zeros = lambda leaf: jnp.zeros((*leaf.shape[: self.axis], self.time, *leaf.shape[self.axis :]), leaf.dtype)
-        return jax.tree.map(zeros, step)
+    def zeros(self, step: Shapes, like: jax.Array) -> Tree:
+        """A sequence of zeros, of steps with these shapes, `[B, ...]`; in a `jax.shard_map` it varies over the axes of `like`."""
+        shape = lambda leaf: (*leaf.shape[: self.axis], self.time, *leaf.shape[self.axis :])
+        return jax.tree.map(lambda leaf: lax.full_like(like, 0, leaf.dtype, shape(leaf)), step)
 
     def step(self, tree: Tree) -> Shapes:
         """One step of the sequence, of a tile's rows, as shapes."""
         size = lambda leaf: (self.tile, *leaf.shape[2:])
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(size(leaf), leaf.dtype), tree)
+        return jax.tree.map(lambda leaf: shape_like(leaf, size(leaf)), tree)
 
-    def buffers(self, step: Shapes, per_chunk: bool = False) -> Tree:
-        """Room for every step, or every chunk, of all tiles, `[tiles * T, R, ...]`, of shapes `[R, ...]`.
+    def buffers(self, step: Shapes, like: jax.Array, per_chunk: bool = False) -> Tree:
+        """Room for every step, or every chunk, of all tiles, `[tiles * T, R, ...]`, of shapes `[R, ...]`; `like`: see `zeros`.
 
         Each is filled with another number: of equal arrays XLA makes one, and copies it.
         """
         count, numbers = self.tiles * (self.chunks if per_chunk else self.time), itertools.count(1)
-        return jax.tree.map(lambda leaf: jnp.full((count, *leaf.shape), next(numbers), leaf.dtype), step)
+        return jax.tree.map(lambda leaf: lax.full_like(like, next(numbers), leaf.dtype, (count, *leaf.shape)), step)
 
     def rows(self, lengths: jax.Array | None) -> Rows:
         """What each tile has of rows with these lengths `[B]`."""
@@ -213,6 +213,11 @@ class Chunk:
         where = jnp.stack([rows, jnp.broadcast_to(jnp.asarray(self._start, rows.dtype), rows.shape)], 1)
         mode = lax.GatherScatterMode.FILL_OR_DROP
         return lax.scatter(leaf, where, value, windows, unique_indices=True, mode=mode)
+
+
+def shape_like(leaf: Any, shape: tuple) -> Any:
+    """A shape with the dtype of an array; in a `jax.shard_map` it varies over the same axes."""
+    return jax.eval_shape(lambda leaf: lax.full_like(leaf, 0, shape=shape), leaf)
 
 
 def item(tree: Tree, i: Dim) -> Tree:

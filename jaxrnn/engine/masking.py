@@ -105,12 +105,17 @@ class Steps:
             return steps
         return dataclasses.replace(steps, calls_first=True, first=first)
 
-    def layer(self, i: int) -> Steps:
-        """What layer i of a stack gets: its part of whatever looks like the state, and keys of its own."""
-        part = lambda tree: None if tree is None else tree[i]
-        return dataclasses.replace(self.fold_in(i), drop=part(self.drop), start=part(self.start), first=part(self.first))
+    def layer(self, i: int, number: Any = None) -> Steps:
+        """What layer i of a stack gets: its part of whatever looks like the state, and keys of its own.
 
-    def fold_in(self, data: int) -> Steps:
+        `number` is the layer's in a larger stack of which this is a part; None is i.
+        """
+        part = lambda tree: None if tree is None else tree[i]
+        return dataclasses.replace(
+            self.fold_in(i if number is None else number), drop=part(self.drop), start=part(self.start), first=part(self.first)
+        )
+
+    def fold_in(self, data: Any) -> Steps:
         """The same steps with other keys: what a stack gives to its layer `data`."""
         if self.key is None:
             return self

@@ -22,7 +22,7 @@ from jaxrnn.engine.tuning import current
 from jaxrnn.memory.modes import RECOMPUTE, SAVE, Mode
 from jaxrnn.runners.extent import course_of
 from jaxrnn.runners.problem import Problem
-from jaxrnn.runners.sharding import no_rows, spread, spread_alike
+from jaxrnn.runners.sharding import all_manual, no_rows, spread, spread_alike
 from jaxrnn.runners.start import Struct, first_state, key_struct, state_at_resets
 from jaxrnn.typing import Outputs, State, Tree
 
@@ -42,7 +42,7 @@ def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Outputs, State]:
         again = spread(again, rows)
     flags = problem.sequence_length, problem.mask, problem.resets
     course = course_of(*flags, axis, problem.reverse, state, again)
-    in_place = rows is None and current().of_four is None and _in_place(problem, mode)
+    in_place = (rows is None or all_manual()) and current().of_four is None and _in_place(problem, mode)
     outputs, state = (_run_in_place if in_place else _scan)(problem, course, again, mode, chunk_size, rows)
     return outputs, course.end(again, state)
 
@@ -104,7 +104,7 @@ def _scan(problem, course, again, mode, chunk_size, rows):
     of_four = current().of_four
     body = chunk_body(problem.cell, problem.params, problem.key, mode, valid, again, first, problem.reverse, of_four)
     if valid and problem.streamed:
-        body = _filling(valid, body)
+        body = filling(valid, body)
     if extent is not None and mode.skip:
         body = _skip_from(jnp.max(extent.ends, initial=0), body, rows)
     xs = times, inputs, resets, mask
@@ -112,7 +112,7 @@ def _scan(problem, course, again, mode, chunk_size, rows):
     return swap(outputs), state
 
 
-def _filling(valid: Callable, body: Callable) -> Callable:
+def filling(valid: Callable, body: Callable) -> Callable:
     """`body`, with its chunk's padding filled from that chunk alone: of inputs on the host nothing else is here."""
 
     def fill_and_run(state, chunk):

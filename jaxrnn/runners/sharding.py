@@ -33,6 +33,10 @@ def no_rows(problem: Problem) -> jax.Array | None:
     return nowhere & False
 
 
+def all_manual() -> bool:
+    return all(kind == AxisType.Manual for kind in jax.sharding.get_abstract_mesh().axis_types)
+
+
 def spread_alike(problem: Problem, rows: jax.Array | None) -> Problem:
     """The problem with all its arrays of the type of `rows`."""
     axes = {name: axis for name, axis in _batch_axes(problem).items() if name != "key"}
