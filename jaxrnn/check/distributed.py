@@ -50,8 +50,8 @@ def _unit_counts(cell: Any) -> Iterator[int]:
 def unit_axes(cell: Any, path: str, whole: tuple, local: tuple, fits: bool) -> None:
     if not fits:
         raise ValueError(
-            f"HiddenUnits: expected axes of params{path} of {name_of(cell)} to be units, or to have nothing to do with them, in "
-            f"one or two axes; got shape {whole}, and {local} for one device's units. {_INSTEAD}"
+            f"HiddenUnits: expected params{path} of {name_of(cell)} in one or two axes, each of units alone or without any, "
+            f"got shape {whole}, and {local} with one device's units. {_INSTEAD}"
         )
 
 
@@ -82,16 +82,16 @@ def inside_shard_map(axis: str, where: str) -> int:
         size = lax.axis_size(axis)
     except NameError as error:
         raise ValueError(
-            f"{where}: expected to be inside a jax.shard_map over a mesh axis {axis!r}, got no such axis. Call it in the function "
-            "that jax.shard_map is given."
+            f"{where}: expected to be inside a jax.shard_map over a mesh axis {axis!r}, got no such axis. Call it in the "
+            "function that jax.shard_map is given."
         ) from error
     try:
         lax.pcast(lax.axis_index(axis), axis, to="varying")
     except ValueError:
         return size  # it varies already, which a type can only say if types say anything
     raise ValueError(
-        f"{where}: expected a jax.shard_map with check_vma=True, its default, got one without: JAX would take gradients of sums "
-        "over devices for something else."
+        f"{where}: expected a jax.shard_map with check_vma=True, its default, got one with False, in which the gradient of a "
+        "sum over devices is another. Leave check_vma out."
     )
 
 
@@ -105,8 +105,8 @@ def equal_layers(cell: Any, where: str) -> Any:
     cells = getattr(cell, "cells", None)
     if not isinstance(cells, tuple) or any(layer != cells[0] for layer in cells):
         raise TypeError(
-            f"{where}: expected a MultiRNNCell of equal cells, got {name_of(cell)}. Every device runs the same program on its own "
-            "layers. Put what differs (an embedding, a projection) before or behind the call."
+            f"{where}: expected a MultiRNNCell of equal cells, got {name_of(cell)}. Every device runs the same program on its "
+            "own layers. Put what differs (an embedding, a projection) before or behind the call."
         )
     return cells
 
@@ -143,5 +143,6 @@ def feeds_itself(inputs: Any, outputs: Any) -> None:
     a, b = jax.tree.map(jnp.shape, inputs), jax.tree.map(jnp.shape, outputs)
     if a != b:
         raise ValueError(
-            f"pipelined_rnn: expected inputs of the size that a layer puts out, {b} a step, got {a}. Project or embed them first."
+            f"pipelined_rnn: expected inputs of the size that a layer puts out, {b} a step, got {a}. Project or embed them "
+            "first."
         )

@@ -149,7 +149,7 @@ def stack_layers(layers: dict[str, Params] | Sequence[Tree]) -> Any:
 
 def unstack_layers(stacked: Params) -> dict[str, Params]:
     """The params `{"cell_0": ..., ...}` of a `MultiRNNCell`, from what `stack_layers` made of them, leaves `[L, ...]`."""
-    return _unstacked(stacked, jax.tree.leaves(stacked)[0].shape[0], _of_params)
+    return _of_params(_unstacked(stacked, jax.tree.leaves(stacked)[0].shape[0], list))
 
 
 def _unstacked(stacked, count, of_layers):
@@ -200,7 +200,7 @@ def _run(problem: Problem, mode: Mode, size: int, axis: str, devices: int) -> tu
 
     def tick(carry, k):
         (state, below), number = carry, k[0] - stage
-        runs = (0 <= number) & (number < count)
+        runs = (number >= 0) & (number < count)
         here = jnp.clip(number, 0, count - 1)
         here = (count - 1 - here if problem.reverse else here) * size
         times, x, *flags = _cut(xs, here, size)

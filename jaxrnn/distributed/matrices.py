@@ -51,7 +51,7 @@ class Summed:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.matrix.shape
+        return self.matrix.shape[0], self.matrix.shape[1]
 
     def __rmatmul__(self, x: jax.Array) -> jax.Array:
         total = lax.psum(x @ self.matrix, self.axis)

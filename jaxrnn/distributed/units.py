@@ -1,8 +1,8 @@
 """Hidden units over devices: each device has some of the units, with all their gates.
 
-Which parts of the params belong to which units follows from shapes: an axis that is n times shorter in the params of a cell with
-H/n units is an axis of units. A kernel `[D, 4H]` has four blocks of H columns, and a device needs its columns of every block.
-`HiddenUnits.split` puts these side by side; then a device's part is one slice, which a `PartitionSpec` can say.
+Which parts of the params belong to which units follows from shapes: an axis that is n times shorter in the params of a cell
+with H/n units is an axis of units. A kernel `[D, 4H]` has four blocks of H columns, and a device needs its columns of every
+block. `HiddenUnits.split` puts these side by side; then a device's part is one slice, which a `PartitionSpec` can say.
 
 Inside `jax.shard_map` a device runs the cell of H/n units. Where a product needs the other units, `jaxrnn.distributed.matrices`
 fetches them.

@@ -118,7 +118,7 @@ def fused_chunk(cell: Any, params: Params, xs: Inputs, state: State, steps: Step
     if not facts.fit:
         return plain_chunk(cell, params, xs, state, steps)
     steps = dataclasses.replace(steps, count=jax.tree.leaves(xs)[0].shape[0])
-    keeps = tuning.keeps if steps.keep == "fastest" else steps.keep
+    keeps = facts.keeps if steps.keep == "fastest" else steps.keep
     return _run(_Chunk(facts.rewritten(cell), keeps, facts), (params, xs, state, steps))
 
 

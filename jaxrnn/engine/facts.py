@@ -79,6 +79,8 @@ class StepFacts:
 
     def rewritten(self, cell: FourFunctions, halves: bool = False) -> Rewritten:
         """The cell in the form that is fastest, which may be `Halves` if they are allowed."""
+        if self.recur.exchanges or self.gates.exchanges or self.combine.exchanges:  # once a step, and not once a part of it
+            return Rewritten(cell)
         if self.have_rows and self.tuning.row_by_row(self.rows, self._weights):
             return RowByRow(cell, self.rows)
         elements = lambda leaves: sum(math.prod(leaf.shape) for leaf in leaves)
@@ -95,6 +97,12 @@ class StepFacts:
     def in_one_scan(self) -> bool:
         """Whether a run that is not differentiated is best one scan of whole steps."""
         return self.tuning.in_one_scan(self.rows, self._weights)
+
+    @property
+    def keeps(self) -> str:
+        """What a chunk keeps if the mode does not say it. Where devices wait for each other in `combine`, states: from gates
+        they would be made by `combine`, step by step."""
+        return "states" if self.combine.exchanges else self.tuning.keeps
 
     @property
     def tile(self) -> int | None:

@@ -66,6 +66,11 @@ class Trace:
         return [id(v) in read for v in self.arguments[: self.fixed_count]]
 
     @property
+    def exchanges(self) -> bool:
+        """Whether devices of a `jax.shard_map` wait for each other in `f`."""
+        return _exchanges(self.closed.jaxpr)
+
+    @property
     def closes_over_tracers(self) -> bool:
         """Whether `f` reads what another trace has not computed yet, beside its arguments."""
         return any(isinstance(const, jax.core.Tracer) for const in self.closed.consts)
@@ -90,6 +95,12 @@ class Trace:
             if any(id(v) in varying for v in eqn.invars):
                 varying |= {id(v) for v in eqn.outvars}
         return varying
+
+
+def _exchanges(jaxpr: Any) -> bool:
+    inner = lambda eqn: (getattr(param, "jaxpr", param) for param in eqn.params.values())
+    exchanged = lambda eqn: any(name in eqn.primitive.name for name in ("all_gather", "psum", "permute"))
+    return any(exchanged(eqn) or any(_exchanges(part) for part in inner(eqn) if hasattr(part, "eqns")) for eqn in jaxpr.eqns)
 
 
 def place(variables: list, variable: Any) -> int | None:

@@ -59,7 +59,7 @@ class Layout:
         return -(-self.time // self.chunk_size)
 
     def zeros(self, step: Shapes, like: jax.Array) -> Tree:
-        """A sequence of zeros, of steps with these shapes, `[B, ...]`; in a `jax.shard_map` it varies over the axes of `like`."""
+        """A sequence of zeros, of steps with these shapes, `[B, ...]`; in a `jax.shard_map` of the type of `like`."""
         shape = lambda leaf: (*leaf.shape[: self.axis], self.time, *leaf.shape[self.axis :])
         return jax.tree.map(lambda leaf: lax.full_like(like, 0, leaf.dtype, shape(leaf)), step)
 
@@ -216,7 +216,7 @@ class Chunk:
 
 
 def shape_like(leaf: Any, shape: tuple) -> Any:
-    """A shape with the dtype of an array; in a `jax.shard_map` it varies over the same axes."""
+    """A shape with the dtype of an array; in a `jax.shard_map` it varies over devices as the array does."""
     return jax.eval_shape(lambda leaf: lax.full_like(leaf, 0, shape=shape), leaf)
 
 

@@ -34,6 +34,7 @@ def no_rows(problem: Problem) -> jax.Array | None:
 
 
 def all_manual() -> bool:
+    """Whether each device has whole arrays: in a `jax.shard_map` over all axes, or without a mesh."""
     return all(kind == AxisType.Manual for kind in jax.sharding.get_abstract_mesh().axis_types)
 
 
