@@ -347,3 +347,16 @@ def gpu_versions() -> HTML:
     known = {key: row[key] for row in file["rows"] for key in ("jax", "torch", "cudnn") if key in row}
     row = [file["machine"]["card"], str(file["machine"]["cores"]), *map(str, known.values())]
     return table(["card", "cores of its host", *known], [row])
+
+
+# ---- several processes
+
+
+def distributed() -> HTML:
+    """A training step over two processes, beside one."""
+    file = load("distributed_zen3.json")
+    rows = []
+    for name, sizes in file["sizes"].items():
+        times = (number(1e3 * seconds[name]) for seconds in file["seconds"].values())
+        rows.append([f"{name} split: {', '.join(map(str, sizes))}", *times])
+    return table(["ms a training step: T, B, H, layers", *file["seconds"]], rows)

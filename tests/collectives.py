@@ -11,11 +11,7 @@ def collectives(compiled):
 
     A loop over steps has no other loop in it. Of loops there is a Counter each, without those in which nothing is exchanged.
     """
-    text = compiled.as_text()
-    bodies = {}
-    for name, lines in re.findall(r"^(?:ENTRY )?%?([\w.\-]+) \(.*?\{\n(.*?)^\}", text, re.M | re.S):
-        bodies[name] = lines
-    entry = re.search(r"^ENTRY %?([\w.\-]+)", text, re.M).group(1)
+    bodies, entry = computations(compiled)
     loops_in = lambda name: re.findall(r"body=%?([\w.\-]+)", bodies[name])
 
     def called(name):
@@ -41,3 +37,21 @@ def collectives(compiled):
 
     walk(entry)
     return [c for c in steps if c], [c for c in chunks if c], count(entry)
+
+
+def operations_of_steps(compiled):
+    """For every loop over steps the operations that compute or copy something, each counted; in some order."""
+    bodies, _ = computations(compiled)
+    loops = {name for lines in bodies.values() for name in re.findall(r"body=%?([\w.\-]+)", lines)}
+    every = lambda lines: re.findall(r" = .*?[\]})] ([a-z][a-z0-9\-]*)\(", lines)
+    names_an_array = {"bitcast", "constant", "get-tuple-element", "parameter", "tuple"}
+    done = lambda lines: (operation for operation in every(lines) if operation not in names_an_array)
+    steps = (bodies[name] for name in loops if " while(" not in bodies[name])
+    return sorted(sorted(collections.Counter(done(lines)).items()) for lines in steps)
+
+
+def computations(compiled):
+    """`(text by name, the name of the first one)`."""
+    text = compiled.as_text()
+    found = re.findall(r"^(?:ENTRY )?%?([\w.\-]+) \(.*?\{\n(.*?)^\}", text, re.M | re.S)
+    return dict(found), re.search(r"^ENTRY %?([\w.\-]+)", text, re.M).group(1)

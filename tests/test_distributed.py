@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxrnn
 from jaxrnn.distributed import HiddenUnits, pipelined_rnn, stack_layers, unstack_layers
-from tests.collectives import collectives
+from tests.collectives import collectives, operations_of_steps
 from tests.rows import fast_if
 
 B, T, D = 4, 7, 3
@@ -81,7 +81,7 @@ def over_units(cell, options):
     in_specs = units.specs, P("data"), P("data"), weights
     gradient = jax.value_and_grad(loss, (0, 1))
     return units, jax.shard_map(
-        gradient, mesh=mesh(data=2, units=2), in_specs=in_specs, out_specs=(P(), (units.specs, P("data")))
+        gradient, mesh=mesh(units=2, data=2), in_specs=in_specs, out_specs=(P(), (units.specs, P("data")))
     )
 
 
@@ -239,7 +239,7 @@ def pipeline(name, memory):
     states = P("layers", "data")
     spread = jax.shard_map(
         jax.value_and_grad(loss, (0, 1, 2)),
-        mesh=mesh(data=rows, layers=2),
+        mesh=mesh(layers=2, data=rows),
         in_specs=(P("layers"), P("data"), states, P("data")),
         out_specs=(P(), (P("layers"), P("data"), states)),
     )
@@ -320,24 +320,62 @@ def test_errors_of_layers(call, error, text):
 # ---- rows
 
 
-def test_collectives_of_rows(one_device):
-    """Inside `jax.shard_map` the weights' gradient is summed behind all loops, and the loops are those of one device."""
-    cell = jaxrnn.LSTMCell(6)
-    params = cell.init(jax.random.key(0), D)
-
-    def loss(params, inputs, lengths):
-        outputs, _ = jaxrnn.dynamic_rnn(cell, params, inputs, sequence_length=lengths)
-        return jnp.sin(outputs).sum()
-
-    here = jax.jit(jax.value_and_grad(loss)).lower(params, INPUTS[:2], LENGTHS[:2]).compile()
-    spread = jax.shard_map(
-        jax.value_and_grad(lambda *args: jax.lax.psum(loss(*args), "data")),
-        mesh=mesh(data=2),
-        in_specs=(P(), P("data"), P("data")),
-        out_specs=P(),
+def over_rows(cell, devices, options):
+    """Its run's gradient, with rows over the devices."""
+    gradient = lambda *args: jax.value_and_grad(lambda *args: jax.lax.psum(of_rows(cell, options)(*args), "data"), (0, 1))(
+        *args
     )
-    there = jax.jit(spread).lower(params, INPUTS, LENGTHS).compile()
-    steps, chunks, outside = collectives(there)
-    assert (steps, chunks) == ([], [])
-    assert set(outside) == {"all-reduce"}
-    assert there.memory_analysis().temp_size_in_bytes <= 1.1 * here.memory_analysis().temp_size_in_bytes + 4096
+    data = P("data")
+    return jax.shard_map(gradient, mesh=mesh(data=devices), in_specs=(P(), data, data), out_specs=(P(), (P(), data)))
+
+
+def of_rows(cell, options):
+    """A sum over the rows."""
+
+    def loss(params, inputs, flags):
+        outputs, state = jaxrnn.dynamic_rnn(cell, params, inputs, **flags, **options)
+        return jnp.sin(outputs).sum() + sum((leaf**2).sum() for leaf in jax.tree.leaves(state))
+
+    return loss
+
+
+def test_rows_run_as_on_one_device():
+    """The same operations in every step. Nothing is exchanged in a loop; the weights' gradient is summed once, behind them."""
+    params, flags = LSTM.init(jax.random.key(0), D), {"sequence_length": jnp.arange(32) % 8, "resets": jnp.tile(RESETS, (8, 1))}
+    inputs = jnp.tile(INPUTS, (8, 1, 1))
+    here = jax.value_and_grad(of_rows(LSTM, {}), (0, 1))
+    with jaxrnn.tuned_for(jax.default_backend()):
+        one = jax.jit(here).lower(params, *jax.tree.map(lambda leaf: leaf[:16], (inputs, flags))).compile()
+    two = jax.jit(over_rows(LSTM, 2, {})).lower(params, inputs, flags).compile()
+    steps, chunks, outside = collectives(two)
+    assert (steps, chunks, set(outside)) == ([], [], {"all-reduce"})
+    assert operations_of_steps(two) == operations_of_steps(one) != []
+
+
+def test_moments_split_over_devices():
+    """The recipe of docs/guides/distributed.md: each device has its part of the moments, and the update is the same."""
+    optax = pytest.importorskip("optax")
+    data, optimizer, cell = mesh(data=4), optax.sgd(1e-2, momentum=0.9), jaxrnn.LSTMCell(8)
+    params = cell.init(jax.random.key(0), D)
+    rows, flags = over_rows(cell, 4, {}), {"sequence_length": LENGTHS}
+
+    def largest_axis(leaf):
+        axes = [axis for axis in sorted(range(leaf.ndim), key=lambda i: -leaf.shape[i]) if leaf.shape[axis] % 4 == 0]
+        return jax.NamedSharding(data, P(*[None] * axes[0], "data") if axes else P())
+
+    def update(gradient, params, moments):
+        _, (gradient, _) = gradient(params, INPUTS, flags)
+        updates, moments = optimizer.update(gradient, moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    whole, places = jax.NamedSharding(data, P()), jax.tree.map(largest_axis, jax.eval_shape(optimizer.init, params))
+    moments = jax.jit(optimizer.init, out_shardings=places)(params)
+    split = jax.jit(functools.partial(update, rows), out_shardings=(whole, places))
+    one = jax.jit(functools.partial(update, jax.value_and_grad(of_rows(cell, {}), (0, 1))))
+    want = params, optimizer.init(params)
+    for _ in range(2):
+        params, moments = split(params, moments)
+        want = one(*want)
+    close((params, moments), want)
+    on_one = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(moments))
+    assert on_one <= 0.26 * sum(leaf.nbytes for leaf in jax.tree.leaves(moments))
