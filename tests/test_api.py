@@ -75,7 +75,7 @@ def test_the_reference_has_every_public_name():
     pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
     described = set(re.findall(r"auto\w+:: jaxrnn\.([\w.]+)", pages))
     described |= {f"memory.{name}" for name in re.findall(r"^(?:.. py:data::| {12}) ([A-Z]+)$", pages, re.MULTILINE)}
-    modules = {name: getattr(jaxrnn, name).__all__ for name in ("contrib", "interop", "memory", "seq2seq")}
+    modules = {name: getattr(jaxrnn, name).__all__ for name in ("contrib", "distributed", "interop", "memory", "seq2seq")}
     modules["testing"] = ["check_cell"]
     public = {name for name in jaxrnn.__all__ if name not in modules}
     public |= {f"{module}.{name}" for module, names in modules.items() for name in names}

@@ -45,21 +45,21 @@ class HiddenUnits:
     Raises:
       TypeError, ValueError: if n does not divide the units, or the units meet in another way (a layer normalisation, say).
 
-    Example: two devices, each with 4 of 8 units. Rows can be split over a second axis of the mesh.
+    Example: an LSTM of 8 units over the devices of the axis "units" of a mesh.
 
       >>> import jax, jax.numpy as jnp, jaxrnn
-      >>> from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-      >>> jax.config.update("jax_num_cpu_devices", 2)      # doctest: +SKIP
-      >>> cell = jaxrnn.LSTMCell(8)
-      >>> units = jaxrnn.distributed.HiddenUnits(cell, input_size=3, devices=2, axis="units")
-      >>> units.specs["kernel"], units.local_cell
-      (PartitionSpec(None, 'units'), LSTMCell(num_units=4))
-      >>> params = units.split(cell.init(jax.random.key(0), 3))
+      >>> from jax.sharding import AxisType, PartitionSpec as P
+      >>> n = 2 if jax.device_count() > 1 else 1
+      >>> mesh = jax.make_mesh((n,), ("units",), axis_types=(AxisType.Auto,), devices=jax.devices()[:n])
+      >>> units = jaxrnn.distributed.HiddenUnits(jaxrnn.LSTMCell(8), input_size=3, devices=n, axis="units")
+      >>> params = units.split(units.cell.init(jax.random.key(0), 3))
       >>> def run(params, inputs):
       ...     return jaxrnn.dynamic_rnn(units.local_cell, units.local(params), inputs)
-      >>> mesh = jax.make_mesh((2,), ("units",), axis_types=(AxisType.Auto,))      # doctest: +SKIP
-      >>> spread = jax.shard_map(run, mesh=mesh, in_specs=(units.specs, P()),
-      ...     out_specs=(P(None, None, "units"), units.state_specs))      # doctest: +SKIP
+      >>> out_specs = units.output_specs, units.state_specs
+      >>> run = jax.shard_map(run, mesh=mesh, in_specs=(units.specs, P()), out_specs=out_specs)
+      >>> outputs, state = jax.jit(run)(params, jnp.ones((4, 7, 3)))
+      >>> outputs.shape, state.c.shape, units.specs["kernel"]
+      ((4, 7, 8), (4, 8), P(None, 'units'))
     """
 
     cell: RNNCell
@@ -87,15 +87,15 @@ class HiddenUnits:
     @property
     def state_specs(self) -> Any:
         """Of the cell's state, leaves `[B, H]`."""
-        return jax.tree.map(lambda *sizes: self._spec(1, *sizes), self.cell.state_size, self.local_cell.state_size)
+        return jax.tree.map(lambda *sizes: self._spec(1, *sizes), self.cell.state_size, _one_more(self.cell).state_size)
 
     @property
     def output_specs(self) -> Any:
         """Of a run's outputs, leaves `[B, T, H]`; whole ones, of a projection, are on all devices."""
-        return jax.tree.map(lambda *sizes: self._spec(2, *sizes), self.cell.output_size, self.local_cell.output_size)
+        return jax.tree.map(lambda *sizes: self._spec(2, *sizes), self.cell.output_size, _one_more(self.cell).output_size)
 
-    def _spec(self, before, size, local_size):
-        return PartitionSpec() if size == local_size else PartitionSpec(*[None] * before, self.axis)
+    def _spec(self, before, size, with_one_more):
+        return PartitionSpec() if size == with_one_more else PartitionSpec(*[None] * before, self.axis)
 
     def split(self, params: Params) -> Any:
         """`params`, or a gradient, in the order of `specs`: a device's units side by side. The shapes stay."""
@@ -152,9 +152,7 @@ class _Leaf:
 def _leaves(cell: RNNCell, input_size: Any, devices: int) -> Any:
     """A `_Leaf` for every leaf of the params."""
     shapes = lambda cell: jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
-    whole, local, one_more = (
-        shapes(with_units(cell, change)) for change in (lambda n: n, lambda n: n // devices, lambda n: n + 1)
-    )
+    whole, local, one_more = map(shapes, (cell, with_units(cell, lambda count: count // devices), _one_more(cell)))
 
     def leaf(path, whole, local, one_more):
         changed = [i for i, (a, b) in enumerate(zip(whole.shape, one_more.shape, strict=True)) if a != b]
@@ -181,6 +179,11 @@ def with_units(cell: Any, change: Callable[[int], int]) -> Any:
 
     fields = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell) if field.init}
     return dataclasses.replace(cell, **{name: changed(name, value) for name, value in fields.items()})
+
+
+def _one_more(cell: RNNCell) -> RNNCell:
+    """An axis of units is one that is longer here."""
+    return with_units(cell, lambda count: count + 1)
 
 
 def _small(input_size: Any) -> Any:
