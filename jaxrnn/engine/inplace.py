@@ -84,7 +84,7 @@ class Run:
 
     @functools.cached_property
     def residuals(self) -> Residuals:
-        keeps = self.facts.tuning.keeps
+        keeps = self.facts.keeps
         return Residuals.of(self.tuned, keeps, *self.shapes, from_outputs=keeps == "gates" or not self.masked)
 
 
@@ -135,7 +135,7 @@ def run_in_place(
     masked = extent is not None or steps.again is not None
     if extent is not None:
         layout = dataclasses.replace(layout, size=facts.tile)
-    tuned = facts.rewritten(cell, halves=mode == SAVE and not masked and facts.tuning.keeps == "gates")
+    tuned = facts.rewritten(cell, halves=mode == SAVE and not masked and facts.keeps == "gates")
     rows = lambda leaf: leaf.shape if layout.size is None else (layout.size, *leaf.shape[1:])
     one_tile = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(rows(leaf), leaf.dtype), tree)
     own_form = lambda params, *trees: (params, *map(tuned.begin, trees))

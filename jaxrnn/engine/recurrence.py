@@ -31,6 +31,7 @@ from jax.export import is_symbolic_dim
 from jaxrnn.engine.autodiff import Live, tangent_of
 from jaxrnn.engine.linear import linear
 from jaxrnn.engine.tuning import current
+from jaxrnn.memory.modes import STATES, named
 from jaxrnn.typing import Dim, State, Tree
 
 How = Literal["sequential", "chunked", "associative"]
@@ -73,13 +74,13 @@ def _states(static: tuple[How, bool], args: tuple[Tree, Tree, State]) -> Tree:
     how, reverse = static
     a, b, start = map(_elements, args)
     states = _ENGINES[how](a, b, start, reverse)
-    return jax.tree.unflatten(jax.tree.structure(args[1], is_leaf=_is_complex), states)
+    return jax.tree.unflatten(jax.tree.structure(args[1], is_leaf=is_complex), states)
 
 
 def _states_jvp(static, primals, tangents):
     (args,), (dargs,) = primals, tangents
     (how, reverse), live, structure = static, Live.of(dargs), jax.tree.structure(args[1])
-    states = _states(static, args)
+    states = named(_states(static, args), STATES)  # here the residuals have the name too
 
     def added(read, dlive):
         """(a^ h_{t-1} + b^, start^), with ^ a tangent: what comes from outside into the recurrence of tangents."""
@@ -185,7 +186,25 @@ def _chunked(a: list, b: list, start: list, reverse: bool) -> list:
 _ENGINES = {"sequential": _sequential, "chunked": _chunked, "associative": _associative}
 
 
-# ---- elements: arrays of reals, or pairs of these
+# ---- trees of numbers that are reals, or `Complex` pairs
+
+
+def advanced(a: Tree, b: Tree, state: State) -> Tree:
+    """a state + b, one step; b alone where a is zero."""
+    return _map(_join, a, b, state)
+
+
+def identity_like(a: Tree) -> Tree:
+    """Ones."""
+    one = lambda x: Complex(jnp.ones_like(x.re), jnp.zeros_like(x.im)) if is_complex(x) else jnp.ones_like(x)
+    return _map(one, a)
+
+
+def is_complex(part: Any) -> bool:
+    return isinstance(part, Complex)
+
+
+# ---- one number
 
 
 def _join(a, b, state):
@@ -195,7 +214,7 @@ def _join(a, b, state):
 
 
 def _times(a, b):
-    if not _is_complex(a):
+    if not is_complex(a):
         return a * b
     return Complex(a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re)
 
@@ -205,15 +224,11 @@ def _add(a, b):
 
 
 def _conjugate(a):
-    return Complex(a.re, -a.im) if _is_complex(a) else a
+    return Complex(a.re, -a.im) if is_complex(a) else a
 
 
 def _is_zero(a):
-    return (a.re == 0) & (a.im == 0) if _is_complex(a) else a == 0
-
-
-def _is_complex(part: Any) -> bool:
-    return isinstance(part, Complex)
+    return (a.re == 0) & (a.im == 0) if is_complex(a) else a == 0
 
 
 def _at(part, i):
@@ -225,8 +240,8 @@ def _size(part) -> Dim:
 
 
 def _elements(tree: Tree) -> list:
-    return jax.tree.leaves(tree, is_leaf=_is_complex)
+    return jax.tree.leaves(tree, is_leaf=is_complex)
 
 
 def _map(f, *trees):
-    return jax.tree.map(f, *trees, is_leaf=_is_complex)
+    return jax.tree.map(f, *trees, is_leaf=is_complex)
