@@ -42,3 +42,12 @@ def inputs_of_size(cell: Any, size: int) -> int:
     if size != cell.input_size:
         raise ValueError(f"{name_of(cell)}: expected inputs of size input_size={cell.input_size}, got size {size}.")
     return size
+
+
+def linear_cell(cell: Any, linear: bool, where: str) -> None:
+    """A cell whose every recurrence is linear."""
+    if not linear:
+        raise TypeError(
+            f"{where}: expected a jaxrnn.LinearCell, or wrappers and stacks of such cells alone, got {name_of(cell)}. Split the "
+            "batch over the devices instead."
+        )

@@ -21,6 +21,7 @@ from jaxrnn.engine.facts import StepFacts
 from jaxrnn.engine.masking import Steps, select_rows
 from jaxrnn.engine.recurrence import advanced, identity_like, is_complex, linear_recurrence
 from jaxrnn.engine.step import in_dtype_of
+from jaxrnn.engine.tuning import current
 from jaxrnn.typing import Inputs, Outputs, Params, State, Tree
 
 
@@ -34,13 +35,21 @@ def chunk_at_once(facts: StepFacts, cell: Any, params: Params, xs: Inputs, state
     z = facts.over_time(cell.project)(params, xs)
     of_state = functools.partial(_in_dtypes_of, facts.state)
     coefficients = facts.over_time(lambda params, z: tuple(map(of_state, cell.coefficients(params, z))))
-    states = linear_recurrence(*elements(*coefficients(params, z), steps), state, how=facts.tuning.recurrence)
+    _, states, last = states_of(*elements(*coefficients(params, z), steps), state, steps, facts.tuning.recurrence)
     readout = facts.over_time(lambda params, z, state: in_dtype_of(state, cell.readout(params, z, state)))
-    return readout(params, z, states), jax.tree.map(lambda leaf: leaf[-1], states)
+    return readout(params, z, states), last
 
 
 def _in_dtypes_of(state, tree):
     return jax.tree.map(lambda leaf, s: leaf.astype(s.dtype), tree, state)
+
+
+def states_of(a: Tree, b: Tree, state: State, steps: Steps, how: str | None = None) -> tuple[State, Tree, State]:
+    """`(the state before the first step, the states after each, the last one)` of coefficients `[K, B, ...]`."""
+    if steps.recurrence:
+        return steps.recurrence(a, b, state, how or current().recurrence)
+    states = linear_recurrence(a, b, state, how=how)
+    return state, states, jax.tree.map(lambda leaf: leaf[-1], states)
 
 
 def elements(a: Tree, b: Tree, steps: Steps) -> tuple[Tree, Tree]:

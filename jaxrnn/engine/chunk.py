@@ -71,7 +71,17 @@ def fused_throughout(cell: Cell) -> bool:
 def runs_at_once(cell: Cell, tuning: Tuning | None = None) -> bool:
     """Whether it, or a cell in it, has a linear recurrence (`jaxrnn.LinearCell`) whose steps are joined, not run in turn."""
     joined = (tuning or current()).recurrence != "sequential"
-    return joined and ((is_fused(cell) and hasattr(cell, "coefficients")) or any(runs_at_once(c, tuning) for c in _inner(cell)))
+    return joined and (_is_linear(cell) or any(runs_at_once(inner, tuning) for inner in _inner(cell)))
+
+
+def linear_throughout(cell: Cell) -> bool:
+    """Whether it is a `jaxrnn.LinearCell`, or made of such ones alone."""
+    inner = _inner(cell)
+    return _is_linear(cell) or (len(inner) > 0 and all(map(linear_throughout, inner)))
+
+
+def _is_linear(cell: Cell) -> bool:
+    return is_fused(cell) and hasattr(cell, "coefficients")
 
 
 def _inner(cell: Cell) -> Sequence[Cell]:
@@ -129,7 +139,7 @@ def fused_chunk(cell: Any, params: Params, xs: Inputs, state: State, steps: Step
     if not facts.fit:
         return plain_chunk(cell, params, xs, state, steps)
     steps = dataclasses.replace(steps, count=jax.tree.leaves(xs)[0].shape[0])
-    if runs_at_once(cell, tuning) and goes_at_once(state, steps):
+    if steps.recurrence or (runs_at_once(cell, tuning) and goes_at_once(state, steps)):
         return chunk_at_once(facts, cell, params, xs, state, steps)
     keeps = facts.keeps if steps.keep == "fastest" else steps.keep
     return _run(_Chunk(facts.rewritten(cell), keeps, facts), (params, xs, state, steps))

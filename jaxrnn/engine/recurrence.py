@@ -82,25 +82,25 @@ def _states_jvp(static, primals, tangents):
     (how, reverse), live, structure = static, Live.of(dargs), jax.tree.structure(args[1])
     states = named(_states(static, args), STATES)  # here the residuals have the name too
 
-    def added(read, dlive):
+    def outside(read, dlive):
         """(a^ h_{t-1} + b^, start^), with ^ a tangent: what comes from outside into the recurrence of tangents."""
         a, states, start = read
-        before = _before(a, states, start, reverse)
-        of_a_and_b = lambda a, b, start: (_map(lambda a, h, b: _add(_times(a, h), b), a, before, b), start)
+        past = before(a, states, start, reverse)
+        of_a_and_b = lambda a, b, start: (_map(lambda a, h, b: _add(_times(a, h), b), a, past, b), start)
         return tangent_of(of_a_and_b, (a, states, start), live.fill(dlive))
 
     def tangent(read, dlive):
-        return jax.tree.leaves(_states(static, (read[0], *added(read, dlive))))
+        return jax.tree.leaves(_states(static, (read[0], *outside(read, dlive))))
 
     def transpose(read, ct):
         a, states, start = read
-        ct, a = structure.unflatten(ct), _map(_conjugate, a)
+        ct, a = structure.unflatten(ct), conjugate(a)
         nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), ct)
-        ct = _states((how, not reverse), (_later(a, states, reverse), ct, nothing))
+        ct = _states((how, not reverse), (later(a, states, reverse), ct, nothing))
         at_first = lambda leaf: leaf[-1 if reverse else 0]
         ct_start = _map(lambda a, ct: _times(jax.tree.map(at_first, a), jax.tree.map(at_first, ct)), a, ct)
         like = live.leaves((read[0], states, start))
-        return list(*jax.linear_transpose(functools.partial(added, read), like)((ct, ct_start)))
+        return list(*jax.linear_transpose(functools.partial(outside, read), like)((ct, ct_start)))
 
     dstates = linear(tangent, transpose, (args[0], states, args[2]), live.leaves(dargs), jax.tree.leaves(states))
     return states, structure.unflatten(dstates)
@@ -109,15 +109,15 @@ def _states_jvp(static, primals, tangents):
 _states.defjvp(_states_jvp, symbolic_zeros=True)
 
 
-def _before(a: Tree, states: Tree, start: State, reverse: bool) -> Tree:
+def before(a: Tree, states: Tree, start: State, reverse: bool = False) -> Tree:
     """h_{t-1} at every step; zero where nothing is read of it and it is not finite."""
     put = (lambda h, s: [h[1:], s[None]]) if reverse else (lambda h, s: [s[None], h[:-1]])
-    before = jax.tree.map(lambda h, s: jnp.concatenate(put(h, s)), states, start)
+    past = jax.tree.map(lambda h, s: jnp.concatenate(put(h, s)), states, start)
     finite = lambda cut, h: jnp.where(cut & ~jnp.isfinite(h), jnp.zeros_like(h), h)
-    return _map(lambda a, h: jax.tree.map(functools.partial(finite, _is_zero(a)), h), a, before)
+    return _map(lambda a, h: jax.tree.map(functools.partial(finite, _is_zero(a)), h), a, past)
 
 
-def _later(a: Tree, states: Tree, reverse: bool) -> Tree:
+def later(a: Tree, states: Tree, reverse: bool = False) -> Tree:
     """a_{t+1} at every step."""
     by = (1, -1, 0) if reverse else (-1, 1, 0)
     fixed = lambda leaf, h: leaf.shape[0] == 1 != h.shape[0]
@@ -194,6 +194,16 @@ def advanced(a: Tree, b: Tree, state: State) -> Tree:
     return _map(_join, a, b, state)
 
 
+def conjugate(a: Tree) -> Tree:
+    """The number that the transpose of a multiplies by."""
+    return _map(lambda x: Complex(x.re, -x.im) if is_complex(x) else x, a)
+
+
+def added(past: Tree, ct: Tree) -> Tree:
+    """The cotangent of a, from that of a h_{t-1}."""
+    return _map(lambda h, ct: _times(conjugate(h), ct), past, ct)
+
+
 def identity_like(a: Tree) -> Tree:
     """Ones."""
     one = lambda x: Complex(jnp.ones_like(x.re), jnp.zeros_like(x.im)) if is_complex(x) else jnp.ones_like(x)
@@ -221,10 +231,6 @@ def _times(a, b):
 
 def _add(a, b):
     return jax.tree.map(jnp.add, a, b)
-
-
-def _conjugate(a):
-    return Complex(a.re, -a.im) if is_complex(a) else a
 
 
 def _is_zero(a):

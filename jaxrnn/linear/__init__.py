@@ -6,6 +6,7 @@
 from jaxrnn.cells.linear import LinearCell
 from jaxrnn.contrib.independent import SRUCell
 from jaxrnn.engine.recurrence import Complex
+from jaxrnn.linear.devices import time_sharded
 from jaxrnn.linear.engines import engine
 from jaxrnn.linear.lru import DiagonalCell, LRUCell
 from jaxrnn.linear.minimal import MinGRUCell, MinLSTMCell, positive
@@ -26,4 +27,5 @@ __all__ = [
     "SRUCell",
     "engine",
     "positive",
+    "time_sharded",
 ]

@@ -11,10 +11,9 @@ from jax.typing import DTypeLike
 
 from jaxrnn import check
 from jaxrnn.cell import RNNCell
-from jaxrnn.engine.at_once import elements
+from jaxrnn.engine.at_once import elements, states_of
 from jaxrnn.engine.chunk import run_chunk
 from jaxrnn.engine.masking import Steps, replace_rows
-from jaxrnn.engine.recurrence import linear_recurrence
 from jaxrnn.keys import as_step_key, call_cell, fold_step
 from jaxrnn.memory.modes import OUTPUTS, named_for_gradients
 from jaxrnn.typing import Params, State
@@ -102,8 +101,10 @@ class CausalWindow(RNNCell):
 
 def _delayed(xs: jax.Array, start: jax.Array, steps: Steps) -> tuple[jax.Array, jax.Array]:
     """What each of K steps finds as the last input, and what the last step leaves: a recurrence with a = 0 and b = x."""
-    left = xs
-    if (steps.valid, steps.again, steps.drop) != (None,) * 3:
-        left = linear_recurrence(*elements(jnp.zeros_like(xs), xs, steps), start)
-    before = jnp.concatenate([start[None], left[:-1]])
-    return jax.vmap(replace_rows, (0, None, 0))(steps.again, steps.start, before) if steps.again is not None else before, left[-1]
+    entering, left, last = start, xs, xs[-1]
+    if (steps.valid, steps.again, steps.drop, steps.recurrence) != (None,) * 4:
+        entering, left, last = states_of(*elements(jnp.zeros_like(xs), xs, steps), start, steps)
+    before = jnp.concatenate([entering[None], left[:-1]])
+    if steps.again is not None:
+        before = jax.vmap(replace_rows, (0, None, 0))(steps.again, steps.start, before)
+    return before, last
