@@ -11,7 +11,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxrnn import check
-from jaxrnn.activation import activate, resolve, sigmoid
+from jaxrnn.activation import resolve, sigmoid
 from jaxrnn.cells.initializers import glorot, one_program
 from jaxrnn.cells.linear import LinearCell
 
@@ -71,8 +71,6 @@ class MinLSTMCell(LinearCell):
         f, i, n = sigmoid(f), sigmoid(i), act(n)
         h' = f / (f + i) h + i / (f + i) n        output = h'
 
-    The quotient is computed as sigmoid(log f - log i), which no large input makes 0 / 0.
-
     Attributes:
       num_units: H.
       forget_bias: what the forget gate's bias starts from.
@@ -110,8 +108,8 @@ class MinLSTMCell(LinearCell):
 
     def project(self, params, inputs):
         f, i, n = _blocks(params, inputs, 3)
-        share = activate(jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i), sigmoid)[0]
-        return share, _act(self, n)
+        f, i = sigmoid(f), sigmoid(i)
+        return f / jnp.maximum(f + i, jnp.finfo(f.dtype).tiny), _act(self, n)
 
     def coefficients(self, params, z):
         f, n = z
