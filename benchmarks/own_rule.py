@@ -1,4 +1,4 @@
-"""What one writes by hand for a linear recurrence: its coefficients at all steps, and a `lax.scan` with a backward pass of its own."""
+"""What one writes by hand for a linear cell: coefficients of all steps, and a `lax.scan` with a backward pass of its own."""
 
 from __future__ import annotations
 

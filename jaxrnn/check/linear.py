@@ -48,6 +48,6 @@ def linear_cell(cell: Any, linear: bool, where: str) -> None:
     """A cell whose every recurrence is linear."""
     if not linear:
         raise TypeError(
-            f"{where}: expected a jaxrnn.LinearCell, or wrappers and stacks of such cells alone, got {name_of(cell)}. Split the "
-            "batch over the devices instead."
+            f"{where}: expected a jaxrnn.LinearCell, or wrappers and stacks of such cells alone, got {name_of(cell)}. Split "
+            "the batch over the devices instead."
         )

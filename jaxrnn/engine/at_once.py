@@ -11,6 +11,7 @@ so that the recurrence itself needs no mask.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -35,7 +36,11 @@ def chunk_at_once(facts: StepFacts, cell: Any, params: Params, xs: Inputs, state
     z = facts.over_time(cell.project)(params, xs)
     of_state = functools.partial(_in_dtypes_of, facts.state)
     coefficients = facts.over_time(lambda params, z: tuple(map(of_state, cell.coefficients(params, z))))
-    _, states, last = states_of(*elements(*coefficients(params, z), steps), state, steps, facts.tuning.recurrence)
+    a, b = coefficients(params, z)
+    entering, states, last = states_of(*elements(a, b, steps), state, steps, facts.tuning.recurrence)
+    if steps.drop is not None:  # an output is of the state before it is dropped
+        before = jax.tree.map(lambda s, leaf: jnp.concatenate([s[None], leaf[:-1]]), entering, states)
+        states = advanced(*elements(a, b, dataclasses.replace(steps, drop=None)), before)
     readout = facts.over_time(lambda params, z, state: in_dtype_of(state, cell.readout(params, z, state)))
     return readout(params, z, states), last
 

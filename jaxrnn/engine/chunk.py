@@ -64,7 +64,7 @@ def is_fused(cell: Cell) -> bool:
 
 def fused_throughout(cell: Cell) -> bool:
     """Whether it is a cell in four functions, or made of such ones alone."""
-    inner = () if getattr(cell, "reads_padding", False) else _inner(cell)
+    inner = () if getattr(cell, "in_chunks", False) else _inner(cell)
     return is_fused(cell) or (len(inner) > 0 and all(map(fused_throughout, inner)))
 
 

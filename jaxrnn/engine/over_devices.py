@@ -1,7 +1,7 @@
 """The linear recurrence over steps that are split over devices.
 
-Each device has K of the steps, one device after the other. Its steps joined are one step (A, B), the product of all a and the end
-from a start of zero. With those of all devices each one knows the state that enters its own:
+Each device has K of the steps, one device after the other. Its steps joined are one step (A, B): the product of all a, and
+the end from a start of zero. With those of all devices each one knows the state that enters its own:
 
     forward     (A, B) of the K steps; gather those of all devices; the state that enters; all K states from it
     backward    the same, from the last device to the first
@@ -33,8 +33,8 @@ def recurrence_over_devices(axis_name: str, a: Tree, b: Tree, start: State, how:
       how: the engine that each device runs its own steps by.
 
     Returns:
-      `(entering, states, end)`: the state before this device's first step, `[B, ...]`; those after its steps, `[K, B, ...]`; and
-      that after the last step of all, `[B, ...]`.
+      `(entering, states, end)`: the state before this device's first step, `[B, ...]`; those after its steps,
+      `[K, B, ...]`; and that after the last step of all, `[B, ...]`.
     """
     return _run((axis_name, how), (a, b, start))
 
@@ -45,24 +45,24 @@ def _plain(static, args):
 
 def _forward(static, args, keeps):
     (axis_name, how), (a, b, start) = static, args
-    each = _gather((_joined(a, b, how)), axis_name)
-    entering, end = _through(*each, start, lax.axis_index(axis_name))
+    products, ends = _gather(_joined(a, b, how), axis_name)
+    entering, end = _through(products, ends, start, lax.axis_index(axis_name))
     states = linear_recurrence(a, b, entering, how=how)
     return (entering, states, end), (states, entering)
 
 
 def _backward(static, args, residuals, live: Live, cotangents):
-    (axis_name, how), (a, b, start), (states, entering) = static, args, residuals
+    (axis_name, how), (a, b, _), (states, entering) = static, args, residuals
     ct_entering, ct, ct_end = cotangents
     me, past, a = lax.axis_index(axis_name), before(a, states, entering), conjugate(a)
     adjoint = functools.partial(linear_recurrence, later(a, states), reverse=True, how=how)
     leaving = lambda lam: advanced(_at(a, 0), ct_entering, _at(lam, 0))  # what goes to the device before
     product, _ = _joined(a, b, how)
     alone = leaving(adjoint(ct, jax.tree.map(jnp.zeros_like, ct_end)))
-    *each, ct_ends = _gather((product, alone, ct_end), axis_name)
-    in_order = lambda tree: jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)
+    back_to_front = functools.partial(jax.tree.map, lambda leaf: jnp.flip(leaf, 0))
+    products, leavings, ct_ends = back_to_front(_gather((product, alone, ct_end), axis_name))
     total = jax.tree.map(lambda leaf: jnp.sum(leaf, 0), ct_ends)
-    coming, _ = _through(*map(in_order, each), total, lax.axis_size(axis_name) - 1 - me)
+    coming, _ = _through(products, leavings, total, lax.axis_size(axis_name) - 1 - me)
     lam = adjoint(jax.tree.map(lambda leaf, more: leaf.at[-1].add(more), ct, coming), jax.tree.map(jnp.zeros_like, ct_end))
     of_first = lambda leaf: jnp.where(me == 0, leaf, jnp.zeros_like(leaf))
     return added(past, lam), lam, jax.tree.map(of_first, leaving(lam))

@@ -14,8 +14,8 @@ The cotangent of the states obeys the same recurrence, backward in time. With la
 
     lambda_t = ct_t + a_{t+1} lambda_{t+1}        b_t^ = lambda_t        a_t^ = lambda_t h_{t-1}        start^ = a_1 lambda_1
 
-so a backward pass keeps a and h, and nothing else. Complex numbers are pairs of reals: XLA compiles these in an eighth of the time
-of a complex dtype.
+so a backward pass keeps a and h, and nothing else. Complex numbers are pairs of reals: XLA compiles these in an eighth of the
+time of a complex dtype.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Complex(NamedTuple):
     im: Any
 
 
-def linear_recurrence(a: Tree, b: Tree, start: State, *, reverse: bool = False, how: How | None = None) -> Tree:
+def linear_recurrence(a: Tree, b: Tree, start: State, *, reverse: bool = False, how: str | None = None) -> Tree:
     """h_t = a_t h_{t-1} + b_t for K steps, elementwise.
 
     Where a is zero, h is b, whatever was before: not even NaN or infinity goes past such a step.
@@ -56,7 +56,7 @@ def linear_recurrence(a: Tree, b: Tree, start: State, *, reverse: bool = False, 
         is then the same all along.
       start: the state before the first step, leaves `[B, ...]`, or `Complex` pairs of these, which a and b have there too.
       reverse: whether the last step comes first, so that h_t = a_t h_{t+1} + b_t.
-      how: the engine; None is what the tuning says. Steps of a symbolic number are run one after the other.
+      how: the engine, one of `How`; None is what the tuning says. Steps of a symbolic number are run one after the other.
 
     Returns:
       h, all K states, leaves `[K, B, ...]`. It has derivatives of every order in both modes, and `jax.vmap`.
@@ -70,7 +70,7 @@ def linear_recurrence(a: Tree, b: Tree, start: State, *, reverse: bool = False, 
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _states(static: tuple[How, bool], args: tuple[Tree, Tree, State]) -> Tree:
+def _states(static: tuple[str, bool], args: tuple[Tree, Tree, State]) -> Tree:
     how, reverse = static
     a, b, start = map(_elements, args)
     states = _ENGINES[how](a, b, start, reverse)
@@ -211,6 +211,7 @@ def identity_like(a: Tree) -> Tree:
 
 
 def is_complex(part: Any) -> bool:
+    """Whether it is one number in two arrays."""
     return isinstance(part, Complex)
 
 

@@ -169,8 +169,8 @@ class Tuning:
         chunk of at most 128 steps keeps its own temporaries small beside a long sequence. What is saved anyway and has no more
         than four times the rows is one chunk: a loop of a few costs some 5 % of so short a run. With several levels a chunk is
         no longer than a block, or its temporaries would be most of the memory. On a GPU a chunk has some 30 kernels of its own,
-        as many as 4 steps: it has 32 steps, and 64 where these are small (0.92 of the time, on an H100; 128 gain no more). Steps
-        that are run `at_once` are as many as `recurrence` takes together.
+        as many as 4 steps: it has 32 steps, and 64 where these are small (0.92 of the time, on an H100; 128 gain no more).
+        Steps that are run `at_once` are as many as `recurrence` takes together.
 
         A program exported for any T (`jax.export`) has chunks of one step: no other size divides every T, and one chunk of T
         steps would project all inputs at once, which takes more memory and no less time.

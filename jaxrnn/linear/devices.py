@@ -84,19 +84,19 @@ def time_sharded(
     rows = nowhere if rows is None else rows | nowhere
     problem, lengths = spread_alike(problem, rows), spread(lengths, rows)
 
-    xs, resets = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (problem.inputs, problem.resets))
+    xs, flags = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (problem.inputs, problem.resets))
     one_step = jax.tree.map(lambda leaf: Struct(leaf.shape[1:], leaf.dtype), xs)
     state = first_state(cell, problem.params, one_step, problem.initial_state, problem.dtype, None)
     state, again, valid = spread(state, rows), None, None
-    if resets is not None:
+    if problem.resets is not None:
         again = spread(state_at_resets(cell, state, problem.reset_state, batch), rows)
     if lengths is not None:
         lengths = jnp.clip(lengths - me * time, 0, time)
         valid = valid_steps(lengths, jnp.arange(time, dtype=lengths.dtype))
         first = first_step(at_first(xs, Extent(lengths, None), 0), (), lengths)
         xs = fill_padding(valid, xs, first and first.inputs)
-        resets = None if resets is None else resets & valid
+        flags = None if flags is None else flags & valid
     recurrence = functools.partial(recurrence_over_devices, axis_name)
-    steps = Steps(valid, count=time, recurrence=recurrence).starting(resets, again, None)
+    steps = Steps(valid, count=time, recurrence=recurrence).starting(flags, again, None)
     outputs, state = run_chunk(cell, problem.params, xs, state, steps)
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), zero_padding(valid, outputs)), state

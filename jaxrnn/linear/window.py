@@ -31,8 +31,8 @@ class CausalWindow(RNNCell):
       size: k, 1 or more.
       input_size: D, which the state has to know.
 
-    Params: the inner cell's. State: `(past, inner)`, past a tuple of the last k - 1 inputs `[B, D]`, the latest first. Output: the
-    inner cell's.
+    Params: the inner cell's. State: `(past, inner)`, past a tuple of the last k - 1 inputs `[B, D]`, the latest first.
+    Output: the inner cell's.
 
     Raises:
       TypeError, ValueError: if size or input_size is below 1; when run, if D is not input_size.
@@ -52,7 +52,7 @@ class CausalWindow(RNNCell):
     size: int
     input_size: int
 
-    reads_padding = True  # of a run in place a chunk sees the lengths no more
+    in_chunks = True  # a chunk of a run in place does not see the lengths
 
     def __post_init__(self) -> None:
         check.full_cell(self.cell, type(self).__name__)

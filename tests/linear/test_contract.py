@@ -128,7 +128,7 @@ def test_what_is_dropped_is_the_same_for_every_engine(cell, x64):
 LONG = {
     "min_gru": linear.MinGRUCell(4),
     "min_lstm": linear.MinLSTMCell(4),
-    "lru": linear.LRUCell(4, r_min=0.99, r_max=0.9999),
+    "lru": linear.LRUCell(4, r_min=0.9, r_max=0.999),
     "rg_lru": linear.RGLRUCell(4),
     "qrnn": linear.CausalWindow(linear.QRNNCell(4), 2, 4),
 }

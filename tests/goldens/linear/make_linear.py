@@ -122,7 +122,7 @@ def sru():
 
 
 def qrnn(pooling, k=2):
-    """Bradbury et al. (2017), equations 1 to 5: Z = tanh(W_z * X), F = sigma(W_f * X), ..., by masked convolutions of width k."""
+    """Bradbury et al. (2017), equations 1 to 5: Z = tanh(W_z * X), F = sigma(W_f * X), by masked convolutions of width k."""
     gates = "z" + pooling
     w = draw(**{f"W_{gate}": (H, k, D) for gate in gates})
     x = RNG.normal(size=(T, D))
