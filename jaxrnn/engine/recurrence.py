@@ -40,7 +40,7 @@ BLOCK = 256  # steps; on an H100 a block of 128 or 512 takes 1.1 times as long
 
 
 class Complex(NamedTuple):
-    """A complex number as two arrays of reals; in `linear_recurrence` it is one leaf."""
+    """Complex numbers as two arrays of reals, of any shape: a part of a linear cell's state, and of its a and b."""
 
     re: Any
     im: Any

@@ -3,7 +3,6 @@
 `jaxrnn.LinearCell` says what such a cell is.
 """
 
-from jaxrnn.cells.linear import LinearCell
 from jaxrnn.contrib.independent import SRUCell
 from jaxrnn.engine.recurrence import Complex
 from jaxrnn.linear.devices import time_sharded
@@ -19,7 +18,6 @@ __all__ = [
     "Complex",
     "DiagonalCell",
     "LRUCell",
-    "LinearCell",
     "MinGRUCell",
     "MinLSTMCell",
     "QRNNCell",

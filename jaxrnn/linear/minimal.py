@@ -117,10 +117,16 @@ class MinLSTMCell(LinearCell):
 
 
 def positive(a: jax.Array) -> jax.Array:
-    """a + 1/2 where a is not negative, else sigmoid(a), any shape: the activation g of Feng et al. (2024), appendix B.
+    """a + 1/2 where a is not negative, else sigmoid(a): the activation g of Feng et al. (2024), appendix B.
 
     With it, and a start that is not negative, the states stay positive, as the paper's computation in log space asks for. The
     recurrence here asks for nothing.
+
+    Args:
+      a: an array of any shape.
+
+    Returns:
+      An array of that shape, above zero.
 
     Example:
       >>> import jax.numpy as jnp, jaxrnn
