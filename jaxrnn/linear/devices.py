@@ -63,10 +63,10 @@ def time_sharded(
 
     Example:
       >>> import functools, jax, jax.numpy as jnp, jaxrnn
-      >>> from jax.sharding import PartitionSpec as P
+      >>> from jax.sharding import AxisType, PartitionSpec as P
       >>> cell = jaxrnn.linear.MinGRUCell(5)
       >>> params, inputs = cell.init(jax.random.key(0), 3), jnp.ones((4, 8, 3))
-      >>> mesh = jax.make_mesh((1,), ("time",), devices=jax.devices()[:1])
+      >>> mesh = jax.make_mesh((1,), ("time",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
       >>> run = functools.partial(jaxrnn.linear.time_sharded, cell, axis_name="time")
       >>> specs = {"in_specs": (P(), P(None, "time")), "out_specs": P(None, "time")}
       >>> outputs = jax.jit(jax.shard_map(lambda *args: run(*args)[0], mesh=mesh, **specs))(params, inputs)
