@@ -1,20 +1,20 @@
-"""Handwritten-like digits, read pixel by pixel: linear cells beside an LSTM, in three minutes on two CPU cores.
+"""Handwritten-like digits, read pixel by pixel: a linear cell beside an LSTM, in three minutes on two CPU cores.
 
     python examples/digits.py
-    python examples/digits.py --cells lru min_gru gru
+    python examples/digits.py --cells lru rg_lru min_gru gru
 
 An image of 16 x 16 pixels is a sequence of 256 numbers, row after row. A network of two layers reads it and says at the last
 pixel which digit it was: what it saw of the first rows has to last for 200 steps. This is the task of "sequential MNIST" (Le et
 al., 2015), with digits that a formula draws: each is a few strokes, which are turned, sheared, moved, and made thick or thin at
 random, under noise.
 
-The cells: an LRU (Orvieto et al., 2023) and an RG-LRU (De et al., 2024), both of `jaxrnn.linear`, and an LSTM. The first two
-start with memories of 10 to 1000 steps. On a GPU their steps are joined; on a CPU they are run in turn, as the LSTM's are.
+The cells: an LRU (Orvieto et al., 2023) of `jaxrnn.linear`, whose units start with memories of 10 to 1000 steps, and an LSTM.
+On a GPU the LRU's steps are joined; on a CPU they are run in turn, as the LSTM's are.
 
 Writes digits.png to out/digits/: some digits, and how training went, by updates and by seconds.
 
-To try next: --size 24, 576 steps; the pixels in a fixed random order; a minGRU, which starts with a memory of two steps, and
-what becomes of it if the bias of its gate starts at -4.
+To try next: --size 24, 576 steps; the pixels in a fixed random order; --cells min_gru, which starts with a memory of two steps,
+and what becomes of it if the bias of its gate starts at -4.
 """
 
 import argparse
@@ -34,7 +34,7 @@ parser = argparse.ArgumentParser(
     description=(__doc__ or "").split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
 )
 parser.add_argument("--out", default="out/digits", help="where the picture goes")
-parser.add_argument("--cells", nargs="+", default=["lru", "rg_lru", "lstm"], help="lru, rg_lru, min_gru, lstm, gru")
+parser.add_argument("--cells", nargs="+", default=["lru", "lstm"], help="lru, rg_lru, min_gru, lstm, gru")
 parser.add_argument("--size", type=int, default=16, help="pixels of a row; a sequence has as many rows")
 parser.add_argument("--units", type=int, default=64, help="H of each layer")
 parser.add_argument("--updates", type=int, default=500, help="steps of Adam")
