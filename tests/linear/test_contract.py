@@ -153,6 +153,22 @@ def test_float32_over_100_000_steps(name, engine, x64):
     assert np.abs(np.asarray(got) - want).max() <= 1e-4 * np.abs(want).max()
 
 
+@pytest.mark.parametrize("row", fast_if(lambda row: row.name in ("lru", "window"), ROWS), ids=lambda row: row.name)
+def test_nothing_to_run_and_bfloat16(row):
+    params = row.cell.init(jax.random.key(0), row.input_size)
+    half = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), tree)
+    inputs = row.inputs(np.random.default_rng(0)).astype(np.float32)
+    with linear.engine("chunked"):
+        for batch, time in ((2, 0), (0, 3)):
+            flags = {"sequence_length": jnp.zeros(batch, jnp.int32), "resets": jnp.zeros((batch, time), bool)}
+            outputs, _ = jaxrnn.dynamic_rnn(row.cell, params, inputs[:batch, :time], **flags)
+            assert outputs.shape[:2] == (batch, time)
+        outputs, state = jaxrnn.dynamic_rnn(row.cell, half(params), half(inputs), sequence_length=LENGTHS)
+        want, _ = jaxrnn.dynamic_rnn(row.cell, params, inputs, sequence_length=LENGTHS)
+    assert {leaf.dtype for leaf in jax.tree.leaves((outputs, state))} == {jnp.dtype(jnp.bfloat16)}
+    np.testing.assert_allclose(outputs.astype(jnp.float32), want, rtol=0.1, atol=0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES[:2])
 @pytest.mark.parametrize("row", ROWS[:-1], ids=lambda row: row.name)
