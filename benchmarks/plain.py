@@ -28,10 +28,11 @@ def plain_scan(work: Work, loss: str):
         state, outputs = lax.scan(one_step, start, (jnp.arange(work.time), jnp.swapaxes(inputs, 0, 1)))
         return jnp.swapaxes(outputs, 0, 1), state[-1]
 
-    return run, _params(work)
+    return run, params_of(work)
 
 
-def _params(work: Work) -> dict[str, Any]:
+def params_of(work: Work) -> dict[str, Any]:
+    """Random weights of the cell."""
     of_input, of_state = GATES[work.cell]
     keys, units = jax.random.split(jax.random.key(0), 3), work.units
     normal = lambda key, shape: jax.random.normal(key, shape, work.dtype) / shape[0] ** 0.5
@@ -41,6 +42,8 @@ def _params(work: Work) -> dict[str, Any]:
         params["u"] = normal(keys[1], (units, of_state * units))
     if work.cell == "ind_rnn":
         params["u"] = jax.random.uniform(keys[1], (units,), work.dtype, -1, 1)
+    if work.cell == "lru":
+        params |= {"nu": jnp.linspace(-4.0, -1.0, units), "theta": jnp.linspace(-3.0, 0.0, units), "gamma": jnp.zeros(units)}
     if work.cell == "layer_norm_lstm":
         params |= {"gain": jnp.ones((5, units), work.dtype), "shift": jnp.zeros((5, units), work.dtype)}
     return params
@@ -100,6 +103,29 @@ def _sru(params, x, c):
     return r * jnp.tanh(c) + (1 - r) * s, (c,)
 
 
+def _min_gru(params, x, h):
+    u, n = jnp.split(x @ params["w"] + params["b"], 2, -1)
+    u = jax.nn.sigmoid(u)
+    h = (1 - u) * h + u * n
+    return h, (h,)
+
+
+def _min_lstm(params, x, h):
+    f, i, n = jnp.split(x @ params["w"] + params["b"], 3, -1)
+    f, i = jax.nn.sigmoid(f), jax.nn.sigmoid(i)
+    h = (f * h + i * n) / (f + i)
+    return h, (h,)
+
+
+def _lru(params, x, re, im):
+    b_re, b_im, skip = jnp.split(x @ params["w"], 3, -1)
+    size, angle, gamma = jnp.exp(-jnp.exp(params["nu"])), jnp.exp(params["theta"]), jnp.exp(params["gamma"])
+    l_re, l_im = size * jnp.cos(angle), size * jnp.sin(angle)
+    re, im = l_re * re - l_im * im + gamma * b_re, l_re * im + l_im * re + gamma * b_im
+    c_re, c_im = jnp.split(params["u"], 2, -1)
+    return re @ c_re - im @ c_im + skip, (re, im)
+
+
 def _nas(params, x, c, m):
     a, b = jnp.split(x @ params["w"], 8, -1), jnp.split(m @ params["u"], 8, -1)
     sigmoid, relu, tanh = jax.nn.sigmoid, jax.nn.relu, jnp.tanh
@@ -117,5 +143,8 @@ STEPS = {  # and how many parts the state has
     "layer_norm_lstm": (_layer_norm_lstm, 2),
     "ind_rnn": (_ind_rnn, 1),
     "sru": (_sru, 1),
+    "min_gru": (_min_gru, 1),
+    "min_lstm": (_min_lstm, 1),
+    "lru": (_lru, 2),
     "nas": (_nas, 2),
 }

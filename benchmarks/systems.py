@@ -18,6 +18,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from options import COMPILER_OPTIONS
+from own_rule import own_rule
 from plain import plain_scan
 from work import PRECISIONS, NotOfferedError, Work
 
@@ -66,6 +67,7 @@ def jaxrnn_cell(work: Work) -> Any:
     kinds = {"lstm": jaxrnn.LSTMCell, "gru": jaxrnn.GRUCell, "basic": jaxrnn.BasicRNNCell}
     kinds |= {"layer_norm_lstm": contrib.LayerNormBasicLSTMCell, "nas": contrib.NASCell}
     kinds |= {"ind_rnn": contrib.IndRNNCell, "sru": contrib.SRUCell}
+    kinds |= {"min_gru": jaxrnn.linear.MinGRUCell, "min_lstm": jaxrnn.linear.MinLSTMCell, "lru": jaxrnn.linear.LRUCell}
     return kinds[work.cell](work.units)
 
 
@@ -292,6 +294,7 @@ SYSTEMS: dict[str, Callable] = {
     "jaxrnn packed": jaxrnn_packed,
     "jaxrnn static_rnn": jaxrnn_static,
     "plain lax.scan": plain_scan,
+    "lax.scan, own rule": own_rule,
     "Flax": flax_rnn(remat=False),
     "Flax, nn.remat": flax_rnn(remat=True),
     "Flax nnx": nnx_rnn,

@@ -20,6 +20,7 @@ OTHERS = [*JAX_PEERS, "torch", "TF1"]
 PRODUCT = "a matrix product"
 CELLS = {"lstm": "LSTM", "gru": "GRU", "basic": "basic"}
 CELLS |= {"layer_norm_lstm": "layer-normalised LSTM", "ind_rnn": "IndRNN", "sru": "SRU", "nas": "NAS"}
+CELLS |= {"min_gru": "minGRU", "min_lstm": "minLSTM", "lru": "LRU"}
 SPEED = {
     "Zen 3": "speed_zen3.json",
     "Zen 3, jax 0.10.2": "speed_zen3_jax_0.10.2.json",
@@ -165,17 +166,27 @@ def speed_table(name: str, what: str, folded: str = "") -> HTML:
 
 
 def contrib_table() -> HTML:
-    """Some cells of `jaxrnn.contrib` beside a plain scan of their equations: ms, MB, and parts of the scan's."""
-    rows, plain = [], "plain lax.scan"
-    for row in load("contrib_zen3.json")["rows"]:
+    """Some cells of `jaxrnn.contrib` beside a plain scan of their equations."""
+    return _beside("contrib_zen3.json", "plain lax.scan", "plain scan")
+
+
+def linear_table() -> HTML:
+    """Linear cells beside a scan with a backward pass written by hand."""
+    return _beside("linear_zen3.json", "lax.scan, own rule", "scan, own rule")
+
+
+def _beside(name: str, other: str, called: str) -> HTML:
+    """jaxrnn beside another system: ms, MB, and parts of the other's."""
+    rows = []
+    for row in load(name)["rows"]:
         by_system = {result["system"]: result for result in row["results"]}
         numbers = []
         for value in (lambda r: r["train"]["best"] * 1e3, lambda r: r["forward"]["best"] * 1e3, lambda r: r["bytes"] / 1e6):
-            ours, theirs = value(by_system[OURS]), value(by_system[plain])
+            ours, theirs = value(by_system[OURS]), value(by_system[other])
             numbers += [number(ours), number(theirs), f"{ours / theirs:.2f}"]
         rows.append([shape(row["work"]), *numbers])
     header = ["T, B, D, H"]
-    header += [f"{what} {who}" for what in ("training, ms:", "forward, ms:", "MB:") for who in ("jaxrnn", "plain scan", "part")]
+    header += [f"{what} {who}" for what in ("training, ms:", "forward, ms:", "MB:") for who in ("jaxrnn", called, "part")]
     return table(header, rows)
 
 

@@ -1,11 +1,12 @@
 """TF1's recurrent network runners and cells as pure JAX functions: exact, small in memory, fast, plain."""
 
-from jaxrnn import contrib, distributed, interop, memory, seq2seq, testing
+from jaxrnn import contrib, distributed, interop, linear, memory, seq2seq, testing
 from jaxrnn.activation import activate, sigmoid, tanh
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.basic import BasicRNNCell
 from jaxrnn.cells.dropout import DropoutWrapper
 from jaxrnn.cells.gru import GRUCell
+from jaxrnn.cells.linear import LinearCell
 from jaxrnn.cells.lstm import LSTMCell, LSTMStateTuple
 from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.states import StateOutputWrapper
@@ -34,6 +35,7 @@ __all__ = [
     "InputProjectionWrapper",
     "LSTMCell",
     "LSTMStateTuple",
+    "LinearCell",
     "MultiRNNCell",
     "OutputProjectionWrapper",
     "Packing",
@@ -50,6 +52,7 @@ __all__ = [
     "distributed",
     "dynamic_rnn",
     "interop",
+    "linear",
     "memory",
     "memory_plans",
     "pack_sequences",

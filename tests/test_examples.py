@@ -162,6 +162,28 @@ def test_dates(start, tmp_path):
     assert "March 3, 1998  " in outputs
 
 
+# ---- digits.py
+
+
+def test_digits(start, tmp_path):
+    sizes = {"units": 4, "size": 6, "batch": 4, "test": 10, "updates": 2}
+    outputs = finish(start("digits.py", *flags(out=tmp_path, **sizes), "--cells", "lru", "lstm"))
+    assert "lru      update     2/2" in outputs and "lstm     update     2/2" in outputs
+    assert "matplotlib is not installed" in outputs
+
+
+def test_drawn_digits():
+    """Dark along a stroke, whose width is that of the formula, and light elsewhere."""
+    digits = load("digits")
+    images = digits.draw(np.random.default_rng(0), 40, 16)
+    assert images.pixels.shape == (40, 16, 16) and set(images.digits) == set(range(10))
+    ink = images.pixels.mean((1, 2))
+    assert ((ink > 0.05) & (ink < 0.5)).all()
+    steady = type("Steady", (), {"uniform": lambda self, a, b, n=None: (a + b) / 2, "normal": lambda self, *args: 0.0})()
+    seven = digits.one_digit(steady, np.array(digits.STROKES[7]), 64)
+    assert seven[12, 22:42].min() > 0.8 > 0.1 > seven[20:, :18].max()
+
+
 def test_spellings():
     dates = load("dates")
     day = dates.datetime.date(2001, 12, 23)

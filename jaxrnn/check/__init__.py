@@ -119,6 +119,7 @@ from jaxrnn.check.grids import (
     part_of_inputs,
     whole_numbers,
 )
+from jaxrnn.check.linear import equal_heads, inputs_of_size, inputs_of_units, linear_cell, one_of, ring
 from jaxrnn.check.loops import automatic_axes, finished, later_call, loop_fn, loop_result, max_steps
 from jaxrnn.check.memory import (
     budget,

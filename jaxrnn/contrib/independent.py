@@ -14,11 +14,12 @@ from jaxrnn import check
 from jaxrnn.activation import activate, resolve, sigmoid
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.initializers import glorot, one_program, split
+from jaxrnn.cells.linear import LinearCell
 from jaxrnn.cells.lstm import LSTMStateTuple
 
 
 @dataclasses.dataclass(frozen=True)
-class SRUCell(RNNCell):
+class SRUCell(LinearCell):
     """The simple recurrent unit (Lei et al., 2017, arXiv:1709.02755); TF1's `tf.contrib.rnn.SRUCell`.
 
         n, f, r, s = x W            in blocks of H columns, in this order
@@ -63,20 +64,16 @@ class SRUCell(RNNCell):
     def project(self, params, inputs):
         h = self.num_units
         n, f_r, s = lax.split(inputs @ params["kernel"], (h, 2 * h, h), axis=1)
-        return n, f_r + jnp.broadcast_to(params["bias"], f_r.shape), s
-
-    def recur(self, params, state):
-        return ()
-
-    def gates(self, params, z, r, state):
-        n, f_r, s = z
-        f, r = activate(f_r, sigmoid, sigmoid)
+        f, r = activate(f_r + jnp.broadcast_to(params["bias"], f_r.shape), sigmoid, sigmoid)
         return n, f, r, s
 
-    def combine(self, params, g, state):
-        n, f, r, s = g
-        c = f * state + (1 - f) * n
-        return r * resolve(self.activation)(c) + (1 - r) * s, c
+    def coefficients(self, params, z):
+        n, f, *_ = z
+        return f, (1 - f) * n
+
+    def readout(self, params, z, state):
+        *_, r, s = z
+        return r * resolve(self.activation)(state) + (1 - r) * s
 
 
 @dataclasses.dataclass(frozen=True)

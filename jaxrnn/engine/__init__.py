@@ -21,6 +21,12 @@ The derivative is one pair of functions, the forward and the backward pass of a 
                      first.py        what a cell is called with in the padding
                      step.py         one step of the four functions
 
+Linear recurrences (`jaxrnn.LinearCell`), where their steps are not run in turn:
+
+    at_once.py       a chunk whose steps are joined; padding, resets and dropout as coefficients
+    recurrence.py    h_t = a_t h_{t-1} + b_t in three engines, with one derivative
+    over_devices.py  the same, its steps split over devices
+
 Who decides:
 
     facts.py         what tracing a step shows: can its functions be run apart, has everything rows

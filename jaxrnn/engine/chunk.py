@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
+from jaxrnn.engine.at_once import chunk_at_once, goes_at_once
 from jaxrnn.engine.autodiff import Live, with_backward
 from jaxrnn.engine.derivative import Derivative, forward
 from jaxrnn.engine.facts import StepFacts, step_shapes
@@ -29,7 +30,7 @@ from jaxrnn.engine.masking import Steps, enter, fill_padding, leave, restart, ze
 from jaxrnn.engine.residuals import Residuals
 from jaxrnn.engine.rewrites import Keyed, Rewritten, recur_tangent
 from jaxrnn.engine.step import draws, update
-from jaxrnn.engine.tuning import current
+from jaxrnn.engine.tuning import Tuning, current
 from jaxrnn.keys import StepKey, call_cell, fold_in
 from jaxrnn.memory.modes import GATES, STATES, Mode, named, named_for_gradients
 from jaxrnn.typing import Cell, FourFunctions, Inputs, Outputs, Params, State
@@ -63,8 +64,28 @@ def is_fused(cell: Cell) -> bool:
 
 def fused_throughout(cell: Cell) -> bool:
     """Whether it is a cell in four functions, or made of such ones alone."""
-    inner = getattr(cell, "inner_cells", ()) if own_chunk(cell) else ()
+    inner = () if getattr(cell, "in_chunks", False) else _inner(cell)
     return is_fused(cell) or (len(inner) > 0 and all(map(fused_throughout, inner)))
+
+
+def runs_at_once(cell: Cell, tuning: Tuning | None = None) -> bool:
+    """Whether it, or a cell in it, has a linear recurrence (`jaxrnn.LinearCell`) whose steps are joined, not run in turn."""
+    joined = (tuning or current()).recurrence != "sequential"
+    return joined and (_is_linear(cell) or any(runs_at_once(inner, tuning) for inner in _inner(cell)))
+
+
+def linear_throughout(cell: Cell) -> bool:
+    """Whether it is a `jaxrnn.LinearCell`, or made of such ones alone."""
+    inner = _inner(cell)
+    return _is_linear(cell) or (len(inner) > 0 and all(map(linear_throughout, inner)))
+
+
+def _is_linear(cell: Cell) -> bool:
+    return is_fused(cell) and hasattr(cell, "coefficients")
+
+
+def _inner(cell: Cell) -> Sequence[Cell]:
+    return getattr(cell, "inner_cells", ()) if own_chunk(cell) else ()
 
 
 def plain_chunk(cell: Cell, params: Params, xs: Inputs, state: State, steps: Steps) -> tuple[Outputs, State]:
@@ -118,6 +139,8 @@ def fused_chunk(cell: Any, params: Params, xs: Inputs, state: State, steps: Step
     if not facts.fit:
         return plain_chunk(cell, params, xs, state, steps)
     steps = dataclasses.replace(steps, count=jax.tree.leaves(xs)[0].shape[0])
+    if steps.recurrence or (runs_at_once(cell, tuning) and goes_at_once(state, steps)):
+        return chunk_at_once(facts, cell, params, xs, state, steps)
     keeps = facts.keeps if steps.keep == "fastest" else steps.keep
     return _run(_Chunk(facts.rewritten(cell), keeps, facts), (params, xs, state, steps))
 

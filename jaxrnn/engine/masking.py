@@ -48,6 +48,8 @@ class Steps:
       keep: what a chunk keeps for its backward pass, "gates", "states", or the "fastest" of the two.
       of_four: how a cell in four functions runs these steps; None is `jaxrnn.engine.chunk.fused_chunk`.
       tuning: what is fastest where the run runs; None is asked for.
+      recurrence: `(a, b, state, how) -> (state that enters, states [K, B, ...], last state)`, how a linear recurrence runs
+        steps that are split over devices (`jaxrnn.engine.over_devices`).
       fill: `tree [K, B, ...] -> tree`, whose padding is safe to call a function with; None where it is so already.
     """
 
@@ -64,6 +66,7 @@ class Steps:
     keep: str = dataclasses.field(default="fastest", metadata={"static": True})
     of_four: Callable | None = dataclasses.field(default=None, metadata={"static": True})
     tuning: Any = dataclasses.field(default=None, metadata={"static": True})
+    recurrence: Callable | None = dataclasses.field(default=None, metadata={"static": True})
     fill: Callable | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property

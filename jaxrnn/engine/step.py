@@ -37,8 +37,13 @@ def finish(cell: FourFunctions, params: Params, g: Tree, state: State) -> tuple[
     if jax.tree.structure(new) == jax.tree.structure(state):
         new = jax.tree.map(lambda n, s: _cast(n, s.dtype), new, state)
     check.stable_state(cell, state, new)
+    return in_dtype_of(state, output), new
+
+
+def in_dtype_of(state: State, output: Outputs) -> Outputs:
+    """The output in the state's dtype."""
     first = next(iter(jax.tree.leaves(state)), None)
-    return (output if first is None else jax.tree.map(lambda leaf: _cast(leaf, first.dtype), output)), new
+    return output if first is None else jax.tree.map(lambda leaf: _cast(leaf, first.dtype), output)
 
 
 def _cast(leaf: Any, dtype: DTypeLike) -> Any:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
-from jaxrnn.engine.chunk import chunk_body, fused_throughout, is_fused, run_chunk
+from jaxrnn.engine.chunk import chunk_body, fused_throughout, is_fused, run_chunk, runs_at_once
 from jaxrnn.engine.first import at_first, extent_of, first_step
 from jaxrnn.engine.inplace import run_in_place
 from jaxrnn.engine.layout import Layout
@@ -53,7 +53,7 @@ def _in_place(problem: Problem, mode: Mode) -> bool:
     Cells made of others are run chunk by chunk where that keeps less: to compute a stack again one needs none of its
     layers' outputs, and masks and noise are drawn again too.
     """
-    if problem.streamed or 0 in problem.time_and_batch:
+    if problem.streamed or 0 in problem.time_and_batch or runs_at_once(problem.cell):
         return False
     composed = mode == SAVE and problem.key is None and fused_throughout(problem.cell)
     alone = is_fused(problem.cell) and (problem.key is None or not draws(problem.cell))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn import check
-from jaxrnn.engine.chunk import own_chunk
+from jaxrnn.engine.chunk import own_chunk, runs_at_once
 from jaxrnn.engine.tuning import current
 from jaxrnn.jit import remembered, value_of
 from jaxrnn.memory.blocks import blocks
@@ -88,7 +88,7 @@ def _chunk_size(problem: Problem, mode: Mode) -> int:
     time, batch = problem.time_and_batch
     ragged = problem.sequence_length is not None or problem.mask is not None
     in_tiles = ragged and mode in (SAVE, RECOMPUTE)
-    return current().chunk_size(time, batch, mode, in_tiles)
+    return current().chunk_size(time, batch, mode, in_tiles, runs_at_once(problem.cell))
 
 
 def _in_whole_blocks(problem: Problem, mode: Mode, chunk_size: int) -> bool:
