@@ -11,12 +11,14 @@ from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.states import StateOutputWrapper
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
 from jaxrnn.cells.zoneout import ZoneoutWrapper
+from jaxrnn.engine.fixed_point import Newton
 from jaxrnn.engine.tuning import tuned_for
 from jaxrnn.episodes import resets_from_dones
 from jaxrnn.keys import StepKey, step_key
 from jaxrnn.packing import Packing, pack_sequences
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn, static_bidirectional_rnn
 from jaxrnn.runners.dynamic import dynamic_rnn
+from jaxrnn.runners.parallel import NewtonReport, newton_report
 from jaxrnn.runners.planner import memory_plans, plan_memory
 from jaxrnn.runners.raw import raw_rnn
 from jaxrnn.runners.stacked import stack_bidirectional_dynamic_rnn
@@ -35,6 +37,8 @@ __all__ = [
     "LSTMCell",
     "LSTMStateTuple",
     "MultiRNNCell",
+    "Newton",
+    "NewtonReport",
     "OutputProjectionWrapper",
     "Packing",
     "RNNCell",
@@ -51,6 +55,7 @@ __all__ = [
     "interop",
     "memory",
     "memory_plans",
+    "newton_report",
     "pack_sequences",
     "plan_memory",
     "raw_rnn",

@@ -37,7 +37,8 @@ class Tuning:
       platform: "cpu", "gpu" or "tpu".
       sharded: whether rows may be split over devices.
       old_loops: whether XLA is that of jax before 0.11.
-      of_four: what runs a chunk of a cell in four functions (`jaxrnn.experimental`); None is the engine.
+      of_four: what runs a chunk of a cell in four functions (`jaxrnn.experimental`, or Newton's method); None is the engine.
+      steps_of_four: steps of a chunk that it runs.
       tile_rows, weights_of_small_tiles: see `tile`.
       rows_of_halves, weights_of_halves: see `halves`.
       little_work: multiplications of a recurrent product that XLA had better do as products of vectors, in a run that is
@@ -50,6 +51,7 @@ class Tuning:
     sharded: bool
     old_loops: bool
     of_four: Callable | None = None
+    steps_of_four: int = 256
     tile_rows: int = 8
     weights_of_small_tiles: int = 100_000
     rows_of_halves: int = 16
@@ -179,8 +181,8 @@ class Tuning:
         fewest, most = 4 if self.platform == "cpu" else 32, 128
         if self.platform == "gpu":
             rows, most = 4096 if mode.name == "save" else rows, 64
-        if self.of_four:  # a chunk is one kernel, and those around it
-            fewest = most = 256
+        if self.of_four:  # a chunk is one kernel, or one system of equations, and what is around it
+            fewest = most = self.steps_of_four
         if in_tiles and self.on_one_cpu and batch >= 2 * self.tile_rows:
             rows, batch = 160, self.tile_rows
         aim = min(max(math.ceil(rows / max(batch, 1)), fewest), most)
