@@ -1,6 +1,6 @@
 """TF1's recurrent network runners and cells as pure JAX functions: exact, small in memory, fast, plain."""
 
-from jaxrnn import contrib, interop, memory, seq2seq, testing
+from jaxrnn import analysis, contrib, interop, memory, seq2seq, testing
 from jaxrnn.activation import activate, sigmoid, tanh
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.basic import BasicRNNCell
@@ -48,6 +48,7 @@ __all__ = [
     "StreamState",
     "ZoneoutWrapper",
     "activate",
+    "analysis",
     "bidirectional_dynamic_rnn",
     "compiler_options",
     "contrib",

@@ -143,6 +143,7 @@ from jaxrnn.check.runs import (
     same_steps,
     sequence,
     step_list,
+    steps_discarded,
     stream,
     truncation,
 )

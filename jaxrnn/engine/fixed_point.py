@@ -61,12 +61,12 @@ class Iterations(NamedTuple):
     """How a chunk was solved.
 
     Attributes:
-      count: how many iterations there were, int32 `[]`.
+      iterations: how many there were, int32 `[]`.
       residual: the largest residual at the last one, in proportion to its row's largest value.
       fell_back: whether the steps were run one by one in the end.
     """
 
-    count: jax.Array
+    iterations: jax.Array
     residual: jax.Array
     fell_back: jax.Array
 
@@ -95,10 +95,11 @@ def iterate(correct: Callable, guess: State, one_by_one: Callable, options: Newt
         x = jax.tree.map(jnp.add, x, correction)
         return x, count + 1, size, jnp.where(better, size, best), jnp.where(better, 0, since + 1)
 
-    best = jnp.asarray(jnp.inf, _relative(guess, guess).dtype)
-    x, count, residual, *_ = lax.while_loop(goes_on, iteration, (guess, jnp.int32(0), best, best, jnp.int32(0)))
-    finite = functools.reduce(jnp.logical_and, (jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(x)))
-    solved = (residual <= tolerance) & finite
+    every = lambda holds, x: functools.reduce(jnp.logical_and, (jnp.all(holds(leaf)) for leaf in jax.tree.leaves(x)))
+    zero = jnp.where(every(jnp.isnan, guess), jnp.int32(0), 0)  # of a type that is spread over devices as the state is
+    best = jnp.asarray(jnp.inf, jax.tree.leaves(guess)[0].dtype) + zero.astype(jax.tree.leaves(guess)[0].dtype)
+    x, count, residual, *_ = lax.while_loop(goes_on, iteration, (guess, zero, best, best, zero))
+    solved = (residual <= tolerance) & every(jnp.isfinite, x)
     # A loop of at most one round: under `jax.vmap` a `lax.cond` would run its steps always.
     x, _ = lax.while_loop(lambda carry: ~carry[1], lambda carry: (one_by_one(), carry[1] | True), (x, solved))
     return x, Iterations(count, residual, ~solved)

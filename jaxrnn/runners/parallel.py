@@ -36,8 +36,10 @@ def parallel_in_time(parallel: Parallel, problem: Problem, chunk_size: int | Non
 
 
 class NewtonReport(NamedTuple):
-    """How the chunks of a run were solved, arrays `[L, W]`: L cells in four functions (one, or the layers of a stack, in the order
-    in which they are run) and W chunks of `chunk_size` steps, in the order of time.
+    """How the chunks of a run were solved, arrays `[L, W]`.
+
+    L is how many cells in four functions it has: one, or a stack's layers from the bottom up. W is how many chunks of `chunk_size`
+    steps, in the order of time.
 
     Attributes:
       iterations: int32, how many there were.
@@ -129,7 +131,7 @@ def _report(problem: Problem, chunk_size: int) -> NewtonReport:
             with watching() as seen:
                 state, _ = body(state, chunk)
             leaf = lambda i, name: jnp.stack([getattr(how[i], name) for how in seen])
-            names = (0, "count"), (0, "residual"), (0, "fell_back"), (1, "count"), (1, "fell_back")
+            names = (0, "iterations"), (0, "residual"), (0, "fell_back"), (1, "iterations"), (1, "fell_back")
             report = NewtonReport(*(leaf(*name) for name in names))
             return state, jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (chunk[0].shape[0], *leaf.shape)), report)
 
