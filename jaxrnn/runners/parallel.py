@@ -38,7 +38,7 @@ def parallel_in_time(parallel: Parallel, problem: Problem, chunk_size: int | Non
 class NewtonReport(NamedTuple):
     """How the chunks of a run were solved, arrays `[L, W]`.
 
-    L is how many cells in four functions it has: one, or a stack's layers from the bottom up. W is how many chunks of `chunk_size`
+    L is the number of cells in four functions: one, or a stack's layers from the bottom up. W is that of chunks of `chunk_size`
     steps, in the order of time.
 
     Attributes:
