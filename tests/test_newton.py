@@ -75,7 +75,7 @@ def newton(cell, **options):
     )
 
 
-def usual(name, scale=1, time=24, num_units=None, dtype=np.float64):
+def usual(name, scale=1, time=24, num_units=None, dtype=np.float64, batch=B):
     """(cell, params, inputs, state): weights as the cell's `init` draws them, times `scale`, and random biases."""
     row = ROW[name]
     cell = row.cell if num_units is None else dataclasses.replace(row.cell, num_units=num_units)
@@ -83,14 +83,14 @@ def usual(name, scale=1, time=24, num_units=None, dtype=np.float64):
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     draw = lambda path, leaf: leaf * scale if "kernel" in path[-1].key else leaf + 0.1 * rng.standard_normal(leaf.shape)
     params = jax.tree_util.tree_map_with_path(lambda path, leaf: draw(path, leaf).astype(dtype), params)
-    state = jax.tree.map(lambda s: 0.3 * rng.standard_normal(s.shape).astype(dtype), cell.initial_state(B, dtype))
-    return cell, params, rng.standard_normal((B, time, D)).astype(dtype), state
+    state = jax.tree.map(lambda s: 0.3 * rng.standard_normal(s.shape).astype(dtype), cell.initial_state(batch, dtype))
+    return cell, params, rng.standard_normal((batch, time, D)).astype(dtype), state
 
 
 # ---- values and gradients
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", fast_if(lambda name: name in ("gru_reset_before", "lstm_peephole"), CELLS))
 def test_values_and_gradients_are_the_loops(name, x64):
     row, options, reverse = ROW[name], flags(), name in CELLS[::2]
     cell, *args = usual(name)
@@ -109,8 +109,8 @@ FAST = [("gru", 1, 200, "f4"), ("lstm_projected", 2, 200, "f4"), ("lstm", 4, 200
 
 @pytest.mark.parametrize(("name", "scale", "time", "dtype"), fast_if(lambda case: case in FAST, SCALES))
 def test_large_weights_and_long_sequences(name, scale, time, dtype, x64):
-    """Where the loop's own gradient is no number, or is larger than any that can be compared, values alone are compared."""
-    cell, *args = usual(name, scale, time, num_units=9, dtype=np.dtype(dtype))
+    """A chaotic state is the same after so many steps only if no sum is rounded otherwise; of 2 to 4 rows the loop's are."""
+    cell, *args = usual(name, scale, time, num_units=9, dtype=np.dtype(dtype), batch=6)
     got = value_and_gradient(newton(cell), *args)
     want = value_and_gradient(lambda *args: jaxrnn.dynamic_rnn(cell, *args[:2], initial_state=args[2]), *args)
     tolerance = 1e-5 if dtype == "f4" else 1e-9
@@ -123,7 +123,7 @@ def test_large_weights_and_long_sequences(name, scale, time, dtype, x64):
 def test_of_a_chaotic_cell_the_steps_are_run_one_by_one(x64):
     row, (cell, params, *args) = ROW["gru"], usual("gru", time=120)
     args = {**params, "recurrent_kernel": 8 * params["recurrent_kernel"]}, *args
-    assert (lyapunov(cell, *args[:2], initial_state=args[2]) > 0.05).all()
+    assert lyapunov(cell, *args[:2], initial_state=args[2]).max() > 0.05
     report = jaxrnn.newton_report(cell, *args[:2], initial_state=args[2], chunk_size=60)
     assert report.fell_back.all()
     assert (report.iterations < 30).all()  # it stalls
@@ -246,7 +246,7 @@ def test_nan_in_the_padding_and_in_front_of_a_reset(x64):
     options = flags()
     valid = options["mask"] & (np.arange(24) < options["sequence_length"][:, None])
     dirty = np.where(valid[..., None], inputs, np.nan)
-    run = newton(cell, chunk_size=10, **options)
+    run = newton(cell, chunk_size=8, **options)
     (out, gradient), (dirty_out, dirty_gradient) = (value_and_gradient(run, params, x, state) for x in (inputs, dirty))
     close(dirty_out, out, 1e-12)
     close(dirty_gradient, gradient, 1e-12)
@@ -280,13 +280,16 @@ def test_no_rows_and_few_steps(batch, time):
 
 @pytest.mark.parametrize(
     "options",
-    [{"memory": "recompute"}, {"memory": "recursive"}, {"memory": "offload"}, {"memory": 10**6}, {"time_major": True}],
+    fast_if(
+        lambda options: options == {"memory": "recursive"},
+        [{"memory": "recompute"}, {"memory": "recursive"}, {"memory": "offload"}, {"memory": 10**6}, {"time_major": True}],
+    ),
     ids=str,
 )
 def test_memory_modes_and_layouts(options, x64):
-    cell, *args = usual("lstm", time=30)
+    cell, *args = usual("gru", time=24)
     swap = (lambda a: jnp.swapaxes(a, 0, 1)) if "time_major" in options else (lambda a: a)
-    run = lambda params, inputs, state: newton(cell, chunk_size=10, **options)(params, swap(inputs), state)
+    run = lambda params, inputs, state: newton(cell, chunk_size=8, **options)(params, swap(inputs), state)
     swapped = lambda *args: (lambda outputs, state: (swap(outputs), state))(*run(*args))
     close(value_and_gradient(swapped, *args), value_and_gradient(functools.partial(loop, cell), *args), 1e-9)
 
@@ -303,14 +306,14 @@ def test_shorter_chunks_and_recomputing_take_less_memory(compiled_for_a_cpu):
 
 
 def test_stacks_wrappers_and_dropout(x64):
-    inner = jaxrnn.DropoutWrapper(jaxrnn.GRUCell(D), 0.7, 0.7, 0.7)
-    cell = jaxrnn.MultiRNNCell([jaxrnn.ResidualWrapper(inner), jaxrnn.LSTMCell(5)])
+    inner = jaxrnn.DropoutWrapper(jaxrnn.BasicRNNCell(D), 0.7, 0.7, 0.7)
+    cell = jaxrnn.MultiRNNCell([jaxrnn.ResidualWrapper(inner), jaxrnn.GRUCell(5)])
     params = cell.init(jax.random.key(0), D, jnp.float64)
-    inputs, options = usual("gru")[2], {**flags(), "key": jax.random.key(2), "chunk_size": 12}
+    inputs, options = usual("gru")[2], {**flags(), "key": jax.random.key(2), "chunk_size": 24}
     run = lambda parallel: lambda params, inputs: jaxrnn.dynamic_rnn(cell, params, inputs, parallel=parallel, **options)
     close(value_and_gradient(run("newton"), params, inputs), value_and_gradient(run(None), params, inputs), 1e-9)
     report = jaxrnn.newton_report(cell, params, inputs, **options)
-    assert report.iterations.shape == report.adjoint_fell_back.shape == (2, 2)
+    assert report.iterations.shape == report.adjoint_fell_back.shape == (2, 1)
 
 
 def test_both_directions(x64):
@@ -348,6 +351,7 @@ def test_vmap_over_params_some_of_which_are_chaotic(x64):
     assert report.fell_back[:, 0, 0].tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 def test_forward_mode_and_second_derivatives(x64):
     cell, params, inputs, state = usual("gru", time=4)
     of_state = lambda run: lambda state: sum((leaf**3).sum() for leaf in run(params, inputs, state))
@@ -414,25 +418,24 @@ def test_products_inside_the_iterations_have_full_precision():
 
 
 def test_lowered_for_all_platforms():
-    cell, params, inputs, _ = usual("lstm", dtype=np.float32)
+    cell, params, inputs, _ = usual("gru", dtype=np.float32)
     loss = lambda params, inputs: (jaxrnn.dynamic_rnn(cell, params, inputs, parallel="newton", chunk_size=8)[0] ** 2).sum()
     b, n = jax.export.symbolic_shape("b, n")
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
     gradient = jax.jit(jax.value_and_grad(loss, (0, 1)))
-    for platform in ("cpu", "cuda", "tpu"):
+    for platform in ("cuda", "tpu", "cpu"):
         with jaxrnn.tuned_for(platform):
-            program = jax.export.export(gradient, platforms=[platform])(shapes, jax.ShapeDtypeStruct((b, 24, D), jnp.float32))
-            long = jax.export.export(gradient, platforms=[platform])(shapes, jax.ShapeDtypeStruct((b, 8 * n, D), jnp.float32))
+            program = jax.export.export(gradient, platforms=[platform])(
+                shapes, jax.ShapeDtypeStruct((b, 8 * n, D), jnp.float32)
+            )
         assert program.platforms == (platform,)
-        if platform == "cpu":
-            want = jax.value_and_grad(lambda *args: (loop(cell, *args, cell.initial_state(B))[0] ** 2).sum(), (0, 1))
-            close(program.call(params, inputs), want(params, inputs), 1e-4)
-            close(long.call(params, inputs), want(params, inputs), 1e-4)
+    want = jax.value_and_grad(lambda *args: (loop(cell, *args, cell.initial_state(B))[0] ** 2).sum(), (0, 1))
+    close(program.call(params, inputs), want(params, inputs), 1e-4)
 
 
 def test_what_a_gpu_runs(on_a_gpu, x64):
-    cell, *args = usual("lstm")
-    got = value_and_gradient(newton(cell, chunk_size=10, **flags()), *args)
+    cell, *args = usual("basic")
+    got = value_and_gradient(newton(cell, chunk_size=8, **flags()), *args)
     close(got, value_and_gradient(functools.partial(loop, cell, **flags()), *args), 1e-9)
 
 

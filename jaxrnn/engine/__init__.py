@@ -21,6 +21,11 @@ The derivative is one pair of functions, the forward and the backward pass of a 
                      first.py        what a cell is called with in the padding
                      step.py         one step of the four functions
 
+Parallel over time, in the place of a chunk's loop:
+
+    newton.py        the K states of any cell in four functions, and their adjoint, as one system of equations
+    fixed_point.py   the iterations that solve it
+
 Who decides:
 
     facts.py         what tracing a step shows: can its functions be run apart, has everything rows

@@ -15,7 +15,7 @@ from jaxrnn import check
 from jaxrnn.engine.recurrence import linear_recurrence
 from jaxrnn.typing import State
 
-_TOLERANCES = {float(jnp.finfo(jnp.float64).eps): 1e-12, float(jnp.finfo(jnp.float32).eps): 1e-6}  # by precision
+_TOLERANCES = {float(jnp.finfo(jnp.float64).eps): 1e-11, float(jnp.finfo(jnp.float32).eps): 1e-6}  # by precision
 PATIENCE = 20  # iterations, in which a residual that is going to vanish has become half as large
 
 
@@ -25,7 +25,7 @@ class Newton:
 
     Attributes:
       tolerance: when to stop: the largest residual of the states `[K, B, ...]` of a chunk, in proportion to the largest value
-        that its part of the state has in its row; None is 1e-12 in float64, 1e-6 in float32, and 2 units of the precision in
+        that its part of the state has in its row; None is 1e-11 in float64, 1e-6 in float32, and 2 units of the precision in
         dtypes of 16 bits. Below 2 units rounding goes on for ever.
       max_iterations: how many iterations there may be for a chunk, before its steps are run one by one. That happens sooner
         where the residual has not become half as large in 20 iterations, or is not finite.
@@ -43,7 +43,7 @@ class Newton:
     """
 
     tolerance: float | None = None
-    max_iterations: int = 100
+    max_iterations: int = 200
 
     def __post_init__(self) -> None:
         check.positive(self, "that of its dtype", tolerance=self.tolerance)

@@ -1,4 +1,4 @@
-"""What a cell does as a dynamical system, measured on data."""
+"""Lyapunov exponents: how fast states that are close to each other part."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from jaxrnn.runners.dynamic import dynamic_rnn
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.runners.start import Struct, first_state, key_struct, state_at_resets
 from jaxrnn.typing import Cell, Inputs, Params, State
-
-__all__ = ["lyapunov"]
 
 
 def lyapunov(
