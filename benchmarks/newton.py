@@ -4,7 +4,7 @@
     python benchmarks/newton.py --cells gru,lstm --times 200 --scales 1 --units 64
 
 Each row is a cell with the weights that its `init` draws, the kernels times a scale, on random inputs in float32: iterations of
-the forward pass and of the adjoint (the most of all chunks), whether either fell back to single steps, the largest exponent in nats
+the forward pass and of the adjoint (the most of all chunks), whether either fell back to single steps, the exponent in nats
 a step (mean of the rows), and the milliseconds of a training step by the loop and by Newton's method, the least of some runs.
 """
 

@@ -90,7 +90,7 @@ def usual(name, scale=1, time=24, num_units=None, dtype=np.float64, batch=B):
 # ---- values and gradients
 
 
-@pytest.mark.parametrize("name", fast_if(lambda name: name in ("gru_reset_before", "lstm_peephole"), CELLS))
+@pytest.mark.parametrize("name", fast_if(lambda name: name in ("gru_reset_before", "lstm"), CELLS))
 def test_values_and_gradients_are_the_loops(name, x64):
     row, options, reverse = ROW[name], flags(), name in CELLS[::2]
     cell, *args = usual(name)
@@ -104,20 +104,27 @@ def test_values_and_gradients_are_the_loops(name, x64):
 
 
 SCALES = [(name, scale, time, dtype) for name in CELLS for scale in (1, 2, 4) for time in (200, 2000) for dtype in ("f4", "f8")]
-FAST = [("gru", 1, 200, "f4"), ("lstm_projected", 2, 200, "f4"), ("lstm", 4, 200, "f4")]
+FAST = [("gru", 1, 200, "f4"), ("lstm_projected", 4, 200, "f4")]
 
 
 @pytest.mark.parametrize(("name", "scale", "time", "dtype"), fast_if(lambda case: case in FAST, SCALES))
 def test_large_weights_and_long_sequences(name, scale, time, dtype, x64):
-    """A chaotic state is the same after so many steps only if no sum is rounded otherwise; of 2 to 4 rows the loop's are."""
+    """A chaotic state is compared for as many steps as the loop's own is the same where its start is rounded otherwise."""
     cell, *args = usual(name, scale, time, num_units=9, dtype=np.dtype(dtype), batch=6)
-    got = value_and_gradient(newton(cell), *args)
-    want = value_and_gradient(lambda *args: jaxrnn.dynamic_rnn(cell, *args[:2], initial_state=args[2]), *args)
-    tolerance = 1e-5 if dtype == "f4" else 1e-9
-    close(got[0], want[0], tolerance)
-    close(got[1], want[1], tolerance)
+    tolerance, moved = (1e-5, 1 + 2**-22) if dtype == "f4" else (1e-9, 1 + 2**-50)
+    plainly = lambda *args: jaxrnn.dynamic_rnn(cell, *args[:2], initial_state=args[2])
+    (outputs, state), gradients = value_and_gradient(newton(cell), *args)
+    (want, want_state), want_gradients = value_and_gradient(plainly, *args)
+    shaken, _ = plainly(*args[:2], jax.tree.map(lambda leaf: (leaf * moved).astype(dtype), args[2]))
+    parts = np.asarray(abs(shaken - want) > tolerance).any((0, 2))
+    steps = int(np.argmax(parts)) if parts.any() else time
+    assert steps == time or (scale > 1 and steps > 20)
+    close(outputs[:, :steps], want[:, :steps], tolerance)
+    if steps == time:
+        close((state, gradients), (want_state, want_gradients), tolerance)
     report = jaxrnn.newton_report(cell, *args[:2], initial_state=args[2])
-    assert report.fell_back.any() == (scale == 4) or scale == 2
+    if scale != 2:
+        assert report.fell_back.any() == (scale == 4)
 
 
 def test_of_a_chaotic_cell_the_steps_are_run_one_by_one(x64):
@@ -134,7 +141,7 @@ def test_of_a_chaotic_cell_the_steps_are_run_one_by_one(x64):
 
 
 def test_few_iterations_are_not_enough_and_the_value_is_the_same(x64):
-    cell, *args = usual("lstm", time=40)
+    cell, *args = usual("gru", time=40)
     options = jaxrnn.Newton(max_iterations=3)
     report = jaxrnn.newton_report(cell, *args[:2], initial_state=args[2], parallel=options)
     assert report.fell_back.all()
@@ -259,6 +266,7 @@ def test_nan_in_the_padding_and_in_front_of_a_reset(x64):
     close(outputs[:, 5:], want[:, 5:], 1e-9)
 
 
+@pytest.mark.slow
 def test_a_state_to_go_back_to_has_a_gradient(x64):
     cell, params, inputs, state = usual("gru")
     again, options = state + 1, flags()
@@ -396,12 +404,12 @@ def test_an_equal_cell_with_equal_options_is_not_traced_again():
     assert len(traces) > count
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", fast_if(lambda dtype: dtype == jnp.bfloat16, [jnp.bfloat16, jnp.float16]))
 def test_small_dtypes(dtype):
-    cell, *args = usual("lstm", time=40, dtype=np.float32)
+    cell, *args = usual("gru", time=40, dtype=np.float32)
     args = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), args)
     outputs, state = newton(cell)(*args)
-    assert outputs.dtype == state.c.dtype == dtype
+    assert outputs.dtype == state.dtype == dtype
     want, _ = loop(cell, *jax.tree.map(lambda leaf: leaf.astype(jnp.float32), args))
     assert abs(outputs.astype(jnp.float32) - want).max() < 8 * float(jnp.finfo(dtype).eps)
     assert not jaxrnn.newton_report(cell, *args[:2], initial_state=args[2]).fell_back.any()
@@ -433,6 +441,7 @@ def test_lowered_for_all_platforms():
     close(program.call(params, inputs), want(params, inputs), 1e-4)
 
 
+@pytest.mark.slow
 def test_what_a_gpu_runs(on_a_gpu, x64):
     cell, *args = usual("basic")
     got = value_and_gradient(newton(cell, chunk_size=8, **flags()), *args)
