@@ -78,6 +78,7 @@ def measure(name, scale, steps, units, batch):
 
 
 def main():
+    """Measures, prints and writes."""
     numbers = lambda text: [float(part) if "." in part else int(part) for part in text.split(",")]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", default=",".join(CELLS))

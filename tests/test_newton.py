@@ -90,7 +90,7 @@ def usual(name, scale=1, time=24, num_units=None, dtype=np.float64, batch=B):
 # ---- values and gradients
 
 
-@pytest.mark.parametrize("name", fast_if(lambda name: name in ("gru_reset_before", "lstm"), CELLS))
+@pytest.mark.parametrize("name", fast_if(lambda name: name == "lstm", CELLS))
 def test_values_and_gradients_are_the_loops(name, x64):
     row, options, reverse = ROW[name], flags(), name in CELLS[::2]
     cell, *args = usual(name)
@@ -118,7 +118,7 @@ def test_large_weights_and_long_sequences(name, scale, time, dtype, x64):
     shaken, _ = plainly(*args[:2], jax.tree.map(lambda leaf: (leaf * moved).astype(dtype), args[2]))
     parts = np.asarray(abs(shaken - want) > tolerance).any((0, 2))
     steps = int(np.argmax(parts)) if parts.any() else time
-    assert steps == time or (scale > 1 and steps > 20)
+    assert steps == time or (scale > 1 and steps > (5 if dtype == "f4" else 20))
     close(outputs[:, :steps], want[:, :steps], tolerance)
     if steps == time:
         close((state, gradients), (want_state, want_gradients), tolerance)
@@ -334,6 +334,7 @@ def test_both_directions(x64):
     assert report(jnp.swapaxes(inputs, 0, 1), time_major=True) == report(inputs)
 
 
+@pytest.mark.slow
 def test_a_cell_that_draws_in_its_own_functions(x64):
     @dataclasses.dataclass(frozen=True)
     class Noisy(jaxrnn.BasicRNNCell):
