@@ -76,7 +76,7 @@ _JAX_NAMES = ("checkpoint", "custom_vjp", "device_put", "eval_shape", "grad", "h
 _JAX_NAMES += ("linearize", "make_jaxpr", "named_scope", "shard_map", "value_and_grad", "vjp", "vmap")
 _OWN = {name: f"jaxrnn.{name}" for name in jaxrnn.__all__ if not inspect.ismodule(getattr(jaxrnn, name))}
 _OWN |= {f"memory.{name}": f"jaxrnn.memory.{name}" for name in jaxrnn.memory.__all__}
-for module in ("interop", "contrib", "linear", "seq2seq"):
+for module in ("analysis", "contrib", "distributed", "interop", "linear", "seq2seq"):
     _OWN |= {f"{module}.{name}": f"jaxrnn.{module}.{name}" for name in getattr(jaxrnn, module).__all__}
 for module in ("linear", "contrib", "seq2seq"):  # their names are theirs alone
     _OWN |= {name: f"jaxrnn.{module}.{name}" for name in getattr(jaxrnn, module).__all__}

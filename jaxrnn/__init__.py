@@ -1,6 +1,6 @@
 """TF1's recurrent network runners and cells as pure JAX functions: exact, small in memory, fast, plain."""
 
-from jaxrnn import contrib, distributed, interop, linear, memory, seq2seq, testing
+from jaxrnn import analysis, contrib, distributed, interop, linear, memory, seq2seq, testing
 from jaxrnn.activation import activate, sigmoid, tanh
 from jaxrnn.cell import RNNCell
 from jaxrnn.cells.basic import BasicRNNCell
@@ -12,12 +12,14 @@ from jaxrnn.cells.stack import MultiRNNCell
 from jaxrnn.cells.states import StateOutputWrapper
 from jaxrnn.cells.wrappers import EmbeddingWrapper, InputProjectionWrapper, OutputProjectionWrapper, ResidualWrapper
 from jaxrnn.cells.zoneout import ZoneoutWrapper
+from jaxrnn.engine.fixed_point import Newton
 from jaxrnn.engine.tuning import tuned_for
 from jaxrnn.episodes import resets_from_dones
 from jaxrnn.keys import StepKey, step_key
 from jaxrnn.packing import Packing, pack_sequences
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn, static_bidirectional_rnn
 from jaxrnn.runners.dynamic import dynamic_rnn
+from jaxrnn.runners.parallel import NewtonReport, newton_report
 from jaxrnn.runners.planner import memory_plans, plan_memory
 from jaxrnn.runners.raw import raw_rnn
 from jaxrnn.runners.stacked import stack_bidirectional_dynamic_rnn
@@ -37,6 +39,8 @@ __all__ = [
     "LSTMStateTuple",
     "LinearCell",
     "MultiRNNCell",
+    "Newton",
+    "NewtonReport",
     "OutputProjectionWrapper",
     "Packing",
     "RNNCell",
@@ -46,6 +50,7 @@ __all__ = [
     "StreamState",
     "ZoneoutWrapper",
     "activate",
+    "analysis",
     "bidirectional_dynamic_rnn",
     "compiler_options",
     "contrib",
@@ -55,6 +60,7 @@ __all__ = [
     "linear",
     "memory",
     "memory_plans",
+    "newton_report",
     "pack_sequences",
     "plan_memory",
     "raw_rnn",

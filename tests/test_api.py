@@ -14,7 +14,7 @@ import jaxrnn
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODULES = [importlib.import_module(m.name) for m in pkgutil.walk_packages(jaxrnn.__path__, "jaxrnn.")]
-PLACES = [jaxrnn, jaxrnn.contrib, jaxrnn.linear, jaxrnn.seq2seq]
+PLACES = [jaxrnn, jaxrnn.analysis, jaxrnn.contrib, jaxrnn.distributed, jaxrnn.linear, jaxrnn.seq2seq]
 CALLABLES = [(place, name) for place in PLACES for name in place.__all__ if callable(getattr(place, name))]
 
 
@@ -64,7 +64,7 @@ def test_the_runners_share_their_arguments():
     dynamic, static = (inspect.signature(f).parameters for f in (jaxrnn.dynamic_rnn, jaxrnn.static_rnn))
     assert list(dynamic) == [
         "cell", "params", "inputs", "sequence_length", "initial_state", "dtype", "time_major", "swap_memory", "memory",
-        "chunk_size", "reverse", "resets", "reset_state", "mask", "key",
+        "chunk_size", "parallel", "reverse", "resets", "reset_state", "mask", "key",
     ]  # fmt: skip
     assert [name for name in dynamic if name in static] == list(static)
     for parameters in (dynamic, static):
@@ -75,7 +75,7 @@ def test_the_reference_has_every_public_name():
     pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
     described = set(re.findall(r"auto\w+:: jaxrnn\.([\w.]+)", pages))
     described |= {f"memory.{name}" for name in re.findall(r"^(?:.. py:data::| {12}) ([A-Z]+)$", pages, re.MULTILINE)}
-    names = "contrib", "distributed", "interop", "linear", "memory", "seq2seq"
+    names = "analysis", "contrib", "distributed", "interop", "linear", "memory", "seq2seq"
     modules = {name: getattr(jaxrnn, name).__all__ for name in names}
     modules["testing"] = ["check_cell"]
     public = {name for name in jaxrnn.__all__ if name not in modules}

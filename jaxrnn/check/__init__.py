@@ -135,10 +135,12 @@ from jaxrnn.check.memory import (
     mode,
     on_device,
     options,
+    parallel,
     platform,
     share,
     whole_blocks,
     whole_chunks,
+    windows,
 )
 from jaxrnn.check.packing import known_lengths, packed_axes, packed_rows, packed_steps
 from jaxrnn.check.runs import (
@@ -155,7 +157,17 @@ from jaxrnn.check.runs import (
     same_steps,
     sequence,
     step_list,
+    steps_discarded,
     stream,
     truncation,
 )
-from jaxrnn.check.states import as_state, like, reset_state, rows_of_state, stable_state, state_dtype, state_from_dtype
+from jaxrnn.check.states import (
+    as_state,
+    like,
+    reset_state,
+    rows_of_state,
+    solvable,
+    stable_state,
+    state_dtype,
+    state_from_dtype,
+)

@@ -23,10 +23,11 @@ def at_least_one(cell: Any, **sizes: Any) -> None:
             raise ValueError(f"{type(cell).__name__}: expected {name} to be at least 1, got {size}.")
 
 
-def positive(cell: Any, **values: Any) -> None:
+def positive(cell: Any, without: str = "no clipping", **values: Any) -> None:
+    """Numbers above 0; None is `without`."""
     for name, value in _numbers(cell, values, "a number"):
         if not value > 0:
-            advice = " Leave it None for no clipping." if _none_by_default(cell, name) else ""
+            advice = f" Leave it None for {without}." if _none_by_default(cell, name) else ""
             raise ValueError(f"{type(cell).__name__}: expected {name} to be above 0, got {value}.{advice}")
 
 

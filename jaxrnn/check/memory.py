@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jax.export import is_symbolic_dim
 
-from jaxrnn.check.basics import at_least, describe
+from jaxrnn.check.basics import at_least, describe, name_of
 
 
 def memory(value: Any, swap_memory: bool, names: tuple[str, ...], kinds: tuple[type, ...]) -> None:
@@ -145,3 +145,25 @@ def levels(count: Any) -> None:
 def platform(name: Any, names: tuple[str, ...]) -> None:
     if name not in names:
         raise ValueError(f"platform: expected one of {', '.join(map(repr, names))}, got {name!r}.")
+
+
+def parallel(value: Any, kind: type, needed: bool = False) -> None:
+    """How a run is parallel over time: "newton", its options, or None if it `needed` not be so."""
+    is_named = isinstance(value, str) and value == "newton"
+    if not (is_named or isinstance(value, kind) or (value is None and not needed)):
+        nothing = "" if needed else "None, "
+        raise ValueError(f"parallel: expected {nothing}'newton' or a jaxrnn.Newton, got {value!r}.")
+
+
+def windows(cell: Any, in_four_functions: bool, time: Any, chunk_size: int | None) -> None:
+    """A run that Newton's method can solve, window by window."""
+    if not in_four_functions:
+        raise TypeError(
+            f"parallel: expected a cell in four functions, or one made of such cells, got {name_of(cell)}. Write it as a "
+            "jaxrnn.RNNCell with project, recur, gates and combine, or leave parallel out."
+        )
+    if is_symbolic_dim(time) and chunk_size is None:
+        raise ValueError(
+            f"parallel: expected a known number of steps to solve at once, got the symbolic T = {time}. Give a chunk_size, and "
+            "export for a T made of such chunks, jax.export.symbolic_shape('64*n') with chunk_size=64."
+        )

@@ -208,3 +208,11 @@ def layers(**lists: Any) -> None:
     for name, value in others:
         if len(value) != len(one):
             raise ValueError(f"{name}: expected {len(one)} layers, as {first} has, got {len(value)}.")
+
+
+def steps_discarded(count: Any) -> int:
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+        raise TypeError(f"discard: expected a number of steps, an int, got {describe(count)}.")
+    if count < 0:
+        raise ValueError(f"discard: expected 0 steps or more, got {count}.")
+    return int(count)

@@ -148,3 +148,13 @@ def rows_of_state(cell: Any, state: Any, batch: int) -> None:
                 f"{name_of(cell)}: expected state{path} to have {batch} rows, as the inputs have, got {describe(leaf)}. "
                 "A kernel takes a batch apart into rows: use fused_chunk for a state with a part that belongs to none."
             )
+
+
+def solvable(cell: Any, state: Any, batch: Any) -> None:
+    """A state that Newton's method can correct."""
+    for path, leaf in by_path(state):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating) or not leaf.ndim or leaf.shape[0] != batch:
+            raise ValueError(
+                f"parallel: expected state{path} of {name_of(cell)} to be floating [B, ...] with B = {batch}, got "
+                f"{describe(leaf)}. Leave parallel out: the loop runs any state."
+            )

@@ -27,6 +27,11 @@ Linear recurrences (`jaxrnn.LinearCell`), where their steps are not run in turn:
     recurrence.py    h_t = a_t h_{t-1} + b_t in three engines, with one derivative
     over_devices.py  the same, its steps split over devices
 
+Parallel over time, in the place of a chunk's loop:
+
+    newton.py        the K states of any cell in four functions, and their adjoint, as one system of equations
+    fixed_point.py   the iterations that solve it
+
 Who decides:
 
     facts.py         what tracing a step shows: can its functions be run apart, has everything rows

@@ -165,6 +165,12 @@ class Live:
         """The live leaves of `tree`."""
         return [leaf for leaf, live in zip(self.tree.flatten_up_to(tree), self.mask, strict=True) if live]
 
+    def replace(self, tree: Tree, leaves: list) -> Any:
+        """`tree` with `leaves` in the places of the live ones."""
+        rest = iter(leaves)
+        each = zip(self.tree.flatten_up_to(tree), self.mask, strict=True)
+        return self.tree.unflatten([next(rest) if live else leaf for leaf, live in each])
+
     def fill(self, leaves: list, other: Any = _ZERO) -> Any:
         """The tree with `leaves` in the places of the live ones and `other` in the others."""
         rest = iter(leaves)

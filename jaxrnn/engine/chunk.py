@@ -51,10 +51,11 @@ def own_chunk(cell: Cell) -> Callable | None:
 
 def chunk_of_four(cell: FourFunctions, params: Params, xs: Inputs, state: State, steps: Steps) -> tuple[Outputs, State]:
     """K steps at once: xs `[K, B, ...]` -> outputs `[K, B, ...]`, state `[B, ...]`; a method of cells in four functions."""
+    run = steps.of_four or fused_chunk
     if steps.key is None or not draws(cell):
-        return (steps.of_four or fused_chunk)(cell, params, xs, state, steps)
+        return run(cell, params, xs, state, steps)
     each = StepKey(jnp.broadcast_to(steps.key.run, steps.key.step.shape), steps.key.step, steps.key.t)
-    return fused_chunk(Keyed(cell), params, (xs, each), state, steps)
+    return run(Keyed(cell), params, (xs, each), state, steps)
 
 
 def is_fused(cell: Cell) -> bool:

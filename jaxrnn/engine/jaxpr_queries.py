@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.core
+import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.typing import Shapes, Tree
@@ -128,3 +129,69 @@ def scan(body: Callable, carry: Tree, items: Tree, **options: Any) -> tuple[Tree
     structure, sources = seen[-1]
     leaves = [*jax.tree.leaves(carry), *(stacked[i] for i in sources)]
     return structure.unflatten(leaves)
+
+
+# ---- a derivative unit by unit
+
+
+_MIXES = ("dot_general", "conv_general_dilated", "reduce_sum")  # JAX's primitives that add up different units
+
+
+def unit_by_unit(tangent: Callable, state: Tree) -> dict[tuple[int, int], jax.Array]:
+    """How each unit of part i of a new state depends on the same unit of part j <= i of the old one, by (i, j).
+
+    `tangent` is a linear function of the state. It is run once for each part, with ones in that part and without what goes from
+    one unit to another: a matrix product is replaced by the diagonals of its blocks, and sums over units are left out. So it
+    gives the diagonal of the derivative, and not the sums of its rows. It is a guess where units are mixed in other ways.
+    Parts of different shapes have nothing in common here.
+
+    Args:
+      tangent: `.state -> .new_state`, of leaves `[B, ...]`.
+      state: the state, for its shapes.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    trace = Trace.of(lambda _, *leaves: tangent(structure.unflatten(leaves)), (), *leaves)
+    derivative = {}
+    for j in range(len(leaves)):
+        ones = [jnp.ones_like(leaf) if i == j else jnp.zeros_like(leaf) for i, leaf in enumerate(leaves)]
+        results = _unmixed(trace.closed.jaxpr, trace.closed.consts, ones, [True] * len(ones))
+        for i in range(j, len(leaves)):
+            if leaves[i].shape == leaves[j].shape:
+                derivative[i, j] = jnp.where(jnp.isfinite(results[i]), results[i], 0)  # any number will do
+    return derivative
+
+
+def _unmixed(jaxpr: Any, consts: list, args: list, vary: list[bool]) -> list:
+    """`jaxpr` at `args`, where those that vary go through no product and no sum of different units."""
+    values = dict(zip(map(id, (*jaxpr.constvars, *jaxpr.invars)), (*consts, *args), strict=True))
+    varying = {id(v) for v, varies in zip(jaxpr.invars, vary, strict=True) if varies}
+    read = lambda v: v.val if hasattr(v, "val") else values[id(v)]
+    for eqn in jaxpr.eqns:
+        moves, operands = [id(v) in varying for v in eqn.invars], [read(v) for v in eqn.invars]
+        name = eqn.primitive.name if any(moves) else None
+        if name == "jit":
+            results = _unmixed(eqn.params["jaxpr"].jaxpr, eqn.params["jaxpr"].consts, operands, moves)
+        elif name in _MIXES:
+            diagonals = _diagonals(eqn, operands) if name == "dot_general" and moves == [True, False] else None
+            results = [jnp.zeros(v.aval.shape, v.aval.dtype) if diagonals is None else diagonals for v in eqn.outvars]
+        else:
+            variables = {id(v): v for v in eqn.invars if not hasattr(v, "val")}
+            one = jaxpr.replace(constvars=[], invars=list(variables.values()), outvars=eqn.outvars, eqns=[eqn])
+            results = jax.core.eval_jaxpr(one, [], *(values[key] for key in variables))
+        values.update(zip(map(id, eqn.outvars), results, strict=True))
+        varying |= {id(v) for v in eqn.outvars if any(moves)}
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _diagonals(eqn: Any, operands: list) -> jax.Array | None:
+    """`[B, n]` times a matrix `[n, k n]`, or its transpose, with the diagonal of each of the k blocks in its place."""
+    (left, right), batched = eqn.params["dimension_numbers"]
+    tangent, matrix = operands
+    if tangent.ndim != 2 or matrix.ndim != 2 or (*left, *batched[0]) != (1,):
+        return None
+    matrix = matrix if tuple(right) == (0,) else matrix.T
+    n, columns = matrix.shape
+    if columns % n:
+        return None
+    diagonals = jnp.diagonal(matrix.reshape(n, columns // n, n), axis1=0, axis2=2)  # [k, n]
+    return (tangent[:, None] * diagonals[None]).reshape(-1, columns)

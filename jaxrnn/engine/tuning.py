@@ -37,7 +37,8 @@ class Tuning:
       platform: "cpu", "gpu" or "tpu".
       sharded: whether rows may be split over devices.
       old_loops: whether XLA is that of jax before 0.11.
-      of_four: what runs a chunk of a cell in four functions (`jaxrnn.experimental`); None is the engine.
+      of_four: what runs a chunk of a cell in four functions (`jaxrnn.experimental`, or Newton's method); None is the engine.
+      steps_of_four: steps of a chunk that it runs.
       engine: what runs a linear recurrence, where somebody has chosen it; see `recurrence`.
       tile_rows, weights_of_small_tiles: see `tile`.
       rows_of_halves, weights_of_halves: see `halves`.
@@ -51,6 +52,7 @@ class Tuning:
     sharded: bool
     old_loops: bool
     of_four: Callable | None = None
+    steps_of_four: int = 256
     engine: str | None = None
     tile_rows: int = 8
     weights_of_small_tiles: int = 100_000
@@ -182,8 +184,9 @@ class Tuning:
         fewest, most = 4 if self.platform == "cpu" else 32, 128
         if self.platform == "gpu":
             rows, most = 4096 if mode.name == "save" else rows, 64
-        if self.of_four or at_once:  # a chunk is one kernel or a few, and those around it
-            fewest = most = time if at_once and self.recurrence == "associative" else 256
+        if self.of_four or at_once:  # a chunk is one kernel, or one system of equations, and what is around it
+            at_once_by = time if self.recurrence == "associative" else 256
+            fewest = most = self.steps_of_four if self.of_four else at_once_by
         if in_tiles and self.on_one_cpu and batch >= 2 * self.tile_rows:
             rows, batch = 160, self.tile_rows
         aim = min(max(math.ceil(rows / max(batch, 1)), fewest), most)

@@ -13,6 +13,7 @@ from jaxrnn import check
 from jaxrnn.keys import fold_in
 from jaxrnn.memory.plan import Memory
 from jaxrnn.runners.dynamic import dynamic_rnn
+from jaxrnn.runners.parallel import Parallel
 from jaxrnn.runners.static import static_rnn
 from jaxrnn.typing import Cell, Inputs, State
 
@@ -31,6 +32,7 @@ def bidirectional_dynamic_rnn(
     swap_memory: bool = False,
     memory: Memory = "save",
     chunk_size: int | None = None,
+    parallel: Parallel = None,
     resets: ArrayLike | None = None,
     reset_state_fw: State | None = None,
     reset_state_bw: State | None = None,
@@ -54,7 +56,7 @@ def bidirectional_dynamic_rnn(
       key: a PRNG key; the forward cell runs with `jax.random.fold_in(key, 0)`, the backward one with `fold_in(key, 1)`.
       memory: as for `dynamic_rnn`, for both directions, which share a budget in bytes half and half; a pair `(forward,
         backward)` is one for each, such as two plans.
-      sequence_length, dtype, time_major, swap_memory, chunk_size: as for `dynamic_rnn`, for both directions.
+      sequence_length, dtype, time_major, swap_memory, chunk_size, parallel: as for `dynamic_rnn`, for both directions.
 
     Returns:
       `((outputs_fw, outputs_bw), (state_fw, state_bw))`.
@@ -86,6 +88,7 @@ def bidirectional_dynamic_rnn(
             swap_memory=swap_memory,
             memory=memory,
             chunk_size=chunk_size,
+            parallel=parallel,
             reverse=reverse,
             resets=resets,
             reset_state=reset_state,

@@ -10,6 +10,7 @@ from jaxrnn.jit import jit_by_value
 from jaxrnn.memory.modes import MODES, Mode
 from jaxrnn.memory.plan import Memory, Plan
 from jaxrnn.runners.loop import run
+from jaxrnn.runners.parallel import Parallel, parallel_in_time
 from jaxrnn.runners.plans import mode_and_chunk_size
 from jaxrnn.runners.problem import problem_of
 from jaxrnn.typing import Cell, Inputs, Outputs, Params, State
@@ -27,6 +28,7 @@ def dynamic_rnn(
     swap_memory: bool = False,
     memory: Memory = "save",
     chunk_size: int | None = None,
+    parallel: Parallel = None,
     reverse: bool = False,
     resets: ArrayLike | None = None,
     reset_state: State | None = None,
@@ -82,6 +84,11 @@ def dynamic_rnn(
         and, for plain functions, `STATES`.
       chunk_size: K, steps a chunk, 1 or more; None chooses. A divisor of T saves the compilation of a rest; of a symbolic
         T it has to be one.
+      parallel: "newton" solves all steps of a chunk at once by Newton's method over time, in place of a loop over them, to the
+        same values and gradients; `jaxrnn.Newton` has its options, and `jaxrnn.newton_report` says what happened. A cell that
+        forgets takes some tens of iterations. Of a cell that is chaotic the steps are run one by one in the end. It is for
+        cells in four functions, and what is made of such ones, on a GPU or a TPU: a CPU is slower with it. `chunk_size` says
+        how many steps are solved at once (None is up to 1024), and `memory` what is kept between the chunks.
       reverse: whether to run from the last step to the first. Outputs stay at their inputs' places.
       resets: booleans laid out as the inputs, `[B, T]`: start again from `reset_state` before that step.
       reset_state: the state at resets, a pytree of arrays `[B, ...]` like the initial state; None is the cell's own, zeros. It
@@ -127,5 +134,6 @@ def dynamic_rnn(
         mask=mask,
         key=key,
     )
-    mode, chunk_size = mode_and_chunk_size(problem, "offload" if swap_memory else memory, chunk_size)
-    return jit_by_value(run, cell, static=("mode", "chunk_size"))(problem, mode=mode, chunk_size=chunk_size)
+    with parallel_in_time(parallel, problem, chunk_size):
+        mode, chunk_size = mode_and_chunk_size(problem, "offload" if swap_memory else memory, chunk_size)
+        return jit_by_value(run, cell, static=("mode", "chunk_size"))(problem, mode=mode, chunk_size=chunk_size)

@@ -27,8 +27,11 @@ from jaxrnn.runners.start import Struct, first_state, key_struct, state_at_reset
 from jaxrnn.typing import Outputs, State, Tree
 
 
-def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Outputs, State]:
-    """`(outputs, state)` of the problem in a memory mode, chunk_size steps at once."""
+def run(problem: Problem, mode: Mode, chunk_size: int, around: Callable | None = None) -> tuple[Outputs, State]:
+    """`(outputs, state)` of the problem in a memory mode, chunk_size steps at once.
+
+    `around` makes another body of the scan's, `(state, chunk) -> (state, outputs)`, where a run is a scan of chunks.
+    """
     if problem.key is not None:
         check.prng_key(problem.key)
     rows = no_rows(problem)
@@ -43,7 +46,10 @@ def run(problem: Problem, mode: Mode, chunk_size: int) -> tuple[Outputs, State]:
     flags = problem.sequence_length, problem.mask, problem.resets
     course = course_of(*flags, axis, problem.reverse, state, again)
     in_place = (rows is None or all_manual()) and current().of_four is None and _in_place(problem, mode)
-    outputs, state = (_run_in_place if in_place else _scan)(problem, course, again, mode, chunk_size, rows)
+    if in_place:
+        outputs, state = _run_in_place(problem, course, again, mode, chunk_size)
+    else:
+        outputs, state = _scan(problem, course, again, mode, chunk_size, rows, around or (lambda body: body))
     return outputs, course.end(again, state)
 
 
@@ -60,7 +66,7 @@ def _in_place(problem: Problem, mode: Mode) -> bool:
     return composed or (mode in (SAVE, RECOMPUTE) and alone)
 
 
-def _run_in_place(problem, course, again, mode, chunk_size, rows):
+def _run_in_place(problem, course, again, mode, chunk_size):
     """The run as one chunk of T steps, in which every cell in four functions runs in place."""
     (time, batch), extent, tuning = problem.time_and_batch, course.extent, current()
     times, batch_major = jnp.arange(time, dtype=jnp.int32), not problem.time_major
@@ -91,7 +97,7 @@ def _filled(extent, runs, tree):
     return fill_padding(runs, tree, first and first.inputs)
 
 
-def _scan(problem, course, again, mode, chunk_size, rows):
+def _scan(problem, course, again, mode, chunk_size, rows, around):
     """The run as a scan over chunks."""
     swap = (lambda tree: tree) if problem.time_major else swap_batch_and_time
     inputs, resets, mask, extent = swap(problem.inputs), swap(course.resets), swap(course.mask), course.extent
@@ -102,7 +108,7 @@ def _scan(problem, course, again, mode, chunk_size, rows):
         begin = None if problem.streamed else at_first(inputs, extent, 0)
         first = first_step(begin, course.first, extent.ends)
     of_four = current().of_four
-    body = chunk_body(problem.cell, problem.params, problem.key, mode, valid, again, first, problem.reverse, of_four)
+    body = around(chunk_body(problem.cell, problem.params, problem.key, mode, valid, again, first, problem.reverse, of_four))
     if valid and problem.streamed:
         body = filling(valid, body)
     if extent is not None and mode.skip:

@@ -13,6 +13,7 @@ from jaxrnn import check
 from jaxrnn.keys import fold_in
 from jaxrnn.memory.plan import Memory
 from jaxrnn.runners.bidirectional import bidirectional_dynamic_rnn
+from jaxrnn.runners.parallel import Parallel
 from jaxrnn.typing import Inputs
 
 
@@ -30,6 +31,7 @@ def stack_bidirectional_dynamic_rnn(
     swap_memory: bool = False,
     memory: Memory = "save",
     chunk_size: int | None = None,
+    parallel: Parallel = None,
     resets: ArrayLike | None = None,
     reset_states_fw: Sequence[Any] | None = None,
     reset_states_bw: Sequence[Any] | None = None,
@@ -52,8 +54,8 @@ def stack_bidirectional_dynamic_rnn(
       reset_states_fw, reset_states_bw: the same of the states at resets.
       key: a PRNG key; layer i runs with `jax.random.fold_in(key, i)`.
       memory: as for `dynamic_rnn`, for every layer; a budget in bytes is shared evenly by the layers.
-      sequence_length, dtype, time_major, swap_memory, chunk_size, resets, mask: as for `bidirectional_dynamic_rnn`, for every
-        layer.
+      sequence_length, dtype, time_major, swap_memory, chunk_size, parallel, resets, mask: as for
+        `bidirectional_dynamic_rnn`, for every layer.
 
     Returns:
       `(outputs, states_fw, states_bw)`: of the top layer both outputs, concatenated, `[B, T, H_fw + H_bw]`; tuples of the L
@@ -102,6 +104,7 @@ def stack_bidirectional_dynamic_rnn(
             swap_memory=swap_memory,
             memory=memory,
             chunk_size=chunk_size,
+            parallel=parallel,
             resets=resets,
             reset_state_fw=reset_fw,
             reset_state_bw=reset_bw,
