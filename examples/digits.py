@@ -162,7 +162,7 @@ def picture(path: pathlib.Path, test: Images, histories: dict[str, list]) -> Non
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(11, 5.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 3.2))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 3.2))[:, 0]
     for digit, axis in enumerate(above.subplots(1, 10)):
         axis.imshow(test.pixels[np.argmax(test.digits == digit)], cmap="Greys", vmin=0, vmax=1)
         axis.axis("off")
