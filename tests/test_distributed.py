@@ -257,6 +257,16 @@ def test_layers_give_what_one_device_gives(name, memory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shape", [(B, 0, 5), (0, 11, 5), (0, 0, 5)])
+def test_layers_with_nothing_to_run(shape):
+    params, cell = stack_layers(PAIR.init(jax.random.key(0), 5)), PAIR
+    outputs, state = piped(cell, params, jnp.ones(shape))()
+    want, want_state = jaxrnn.dynamic_rnn(cell, unstack_layers(params), jnp.ones(shape))
+    assert outputs.shape == want.shape
+    close(state, stack_layers(want_state))
+
+
+@pytest.mark.slow
 def test_collectives_of_layers():
     """One permute a tick, forward and backward; nothing in the loops over steps."""
     cell, along, flags, _, spread = pipeline("gru", "save")
