@@ -127,7 +127,21 @@ def stack_layers(layers: dict[str, Params] | Sequence[Tree]) -> Any:
 
 
 def unstack_layers(stacked: Params) -> dict[str, Params]:
-    """The params `{"cell_0": ..., ...}` of a `MultiRNNCell`, from what `stack_layers` made of them, leaves `[L, ...]`."""
+    """The inverse of `stack_layers`, for params.
+
+    Args:
+      stacked: what it made of them, leaves `[L, ...]`.
+
+    Returns:
+      The params of a `MultiRNNCell`, `{"cell_0": ..., "cell_1": ..., ...}`.
+
+    Example:
+      >>> import jax, jaxrnn
+      >>> cell = jaxrnn.MultiRNNCell([jaxrnn.GRUCell(5)] * 4)
+      >>> stacked = jaxrnn.distributed.stack_layers(cell.init(jax.random.key(0), input_size=5))
+      >>> sorted(jaxrnn.distributed.unstack_layers(stacked))
+      ['cell_0', 'cell_1', 'cell_2', 'cell_3']
+    """
     return _of_params(_unstacked(stacked, jax.tree.leaves(stacked)[0].shape[0], list))
 
 
