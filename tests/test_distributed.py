@@ -23,9 +23,9 @@ FLAGS = {"sequence_length": LENGTHS, "resets": RESETS, "mask": MASK}
 KEY = jax.random.key(4)
 
 
-def mesh(**sizes):
+def mesh(kind=AxisType.Auto, **sizes):
     count = int(np.prod(list(sizes.values())))
-    kinds = (AxisType.Auto,) * len(sizes)
+    kinds = (kind,) * len(sizes)
     return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=kinds, devices=jax.devices()[:count])
 
 
@@ -62,7 +62,7 @@ CELLS = {
 }
 
 
-def over_units(cell, options):
+def over_units(cell, options, kind=AxisType.Auto):
     """`(loss, its gradients)` with rows over two devices and units over two."""
     units = HiddenUnits(cell, D, devices=2, axis="units")
 
@@ -81,7 +81,7 @@ def over_units(cell, options):
     in_specs = units.specs, P("data"), P("data"), weights
     gradient = jax.value_and_grad(loss, (0, 1))
     return units, jax.shard_map(
-        gradient, mesh=mesh(units=2, data=2), in_specs=in_specs, out_specs=(P(), (units.specs, P("data")))
+        gradient, mesh=mesh(kind, units=2, data=2), in_specs=in_specs, out_specs=(P(), (units.specs, P("data")))
     )
 
 
@@ -114,6 +114,19 @@ def test_units_give_what_one_device_gives(name, memory, flags):
     value, (ct_params, ct_inputs) = jax.jit(spread)(units.split(params), INPUTS, given, weights)
     want = jax.jit(on_one(cell, options))(params, INPUTS, given, weights)
     close((value, (units.join(ct_params), ct_inputs)), want)
+
+
+@pytest.mark.slow
+def test_units_on_a_mesh_of_explicit_axes():
+    params, weights = random(LSTM.init(jax.random.key(0), D)), jnp.linspace(-1.0, 1.0, 6)
+    units, spread = over_units(LSTM, {}, AxisType.Explicit)
+    explicit = mesh(AxisType.Explicit, units=2, data=2)
+    put = lambda tree, specs: jax.tree.map(
+        lambda leaf, spec: jax.device_put(leaf, jax.NamedSharding(explicit, spec)), tree, specs
+    )
+    placed = put(units.split(params), units.specs), put(INPUTS, P("data")), {}, put(weights, P("units"))
+    value, (ct_params, ct_inputs) = jax.device_get(jax.jit(spread)(*placed))
+    close((value, (units.join(ct_params), ct_inputs)), jax.jit(on_one(LSTM, {}))(params, INPUTS, {}, weights))
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -349,17 +362,26 @@ def of_rows(cell, options):
     return loss
 
 
+def many_rows():
+    """Params, inputs and flags of 64 rows."""
+    flags = {"sequence_length": jnp.arange(64) % 8, "resets": jnp.tile(RESETS, (16, 1))}
+    return LSTM.init(jax.random.key(0), D), jnp.tile(INPUTS, (16, 1, 1)), flags
+
+
+def operations_on_one(cell):
+    """Those of a device that has 16 of the rows."""
+    params, *batch = many_rows()
+    with jaxrnn.tuned_for(jax.default_backend()):
+        run = jax.jit(jax.value_and_grad(of_rows(cell, {}), (0, 1)))
+        return operations_of_steps(run.lower(params, *jax.tree.map(lambda leaf: leaf[:16], batch)).compile())
+
+
 def test_rows_run_as_on_one_device():
     """The same operations in every step. Nothing is exchanged in a loop; the weights' gradient is summed once, behind them."""
-    params, flags = LSTM.init(jax.random.key(0), D), {"sequence_length": jnp.arange(32) % 8, "resets": jnp.tile(RESETS, (8, 1))}
-    inputs = jnp.tile(INPUTS, (8, 1, 1))
-    here = jax.value_and_grad(of_rows(LSTM, {}), (0, 1))
-    with jaxrnn.tuned_for(jax.default_backend()):
-        one = jax.jit(here).lower(params, *jax.tree.map(lambda leaf: leaf[:16], (inputs, flags))).compile()
-    two = jax.jit(over_rows(LSTM, 2, {})).lower(params, inputs, flags).compile()
-    steps, chunks, outside = collectives(two)
+    four = jax.jit(over_rows(LSTM, 4, {})).lower(*many_rows()).compile()
+    steps, chunks, outside = collectives(four)
     assert (steps, chunks, set(outside)) == ([], [], {"all-reduce"})
-    assert operations_of_steps(two) == operations_of_steps(one) != []
+    assert operations_of_steps(four) == operations_on_one(LSTM) != []
 
 
 def test_moments_split_over_devices():

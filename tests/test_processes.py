@@ -67,3 +67,9 @@ def wanted(kind, memory):
 def test_two_processes(results, name):
     for i, leaf in enumerate(jax.tree.leaves(wanted(*name.split()))):
         np.testing.assert_allclose(results[f"{name} {i}"], leaf, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_fast_forms_run_in_every_process(results):
+    """Each step has the operations of one device with its own rows."""
+    assert str(results["operations"]) == repr(cases.operations_on_one(cases.LSTM))
