@@ -22,8 +22,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-# What one module compiles another need not, in whatever process of pytest-xdist: a program is the same in any of them.
-if "PYTEST_XDIST_WORKER" not in os.environ:
+# What one module compiles another need not, in whatever process of pytest-xdist: a program is the same in any of them. Several
+# runs can share a folder that they are given.
+if "PROGRAMS_OF_THE_TESTS" not in os.environ:
     os.environ["PROGRAMS_OF_THE_TESTS"] = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, os.environ["PROGRAMS_OF_THE_TESTS"], ignore_errors=True)
 jax.config.update("jax_compilation_cache_dir", os.environ["PROGRAMS_OF_THE_TESTS"])

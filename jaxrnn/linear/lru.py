@@ -32,11 +32,11 @@ class LRUCell(Wrapper):
     Attributes:
       num_units: H, complex units.
       output_size: P; None is H.
-      r_min, r_max: |l| starts between them, uniform over the ring's area.
+      r_min, r_max: the absolute value of l starts between them, uniform over the ring's area.
       max_phase: the angle of l starts between 0 and this, in radians. Small for long sequences: pi / 10 in the paper's
         Path-X.
 
-    Params: `nu` `[H]`, `theta` `[H]`, `gamma` `[H]` (log sqrt(1 - |l|^2)), `input_kernel` B `[D, 2H]` (normal, variance
+    Params: `nu` `[H]`, `theta` `[H]`, `gamma` `[H]` (log sqrt(1 - abs(l)^2)), `input_kernel` B `[D, 2H]` (normal, variance
     1 / 2D) and `output_kernel` C `[2H, P]` (normal, variance 1 / H), real parts first, then imaginary ones, `skip_kernel` D
     `[D, P]` (Glorot uniform). State: `Complex(re, im)`, each `[B, H]`. Output: `[B, P]`.
 
