@@ -371,3 +371,17 @@ def distributed() -> HTML:
         times = (number(1e3 * seconds[name]) for seconds in file["seconds"].values())
         rows.append([f"{name} split: {', '.join(map(str, sizes))}", *times])
     return table(["ms a training step: T, B, H, layers", *file["seconds"]], rows)
+
+
+# ---- Newton's method over time
+
+
+def newton() -> HTML:
+    """Iterations of the forward pass and of the adjoint, a dash where steps were run one by one; times of a training step."""
+    rows = []
+    for row in load("newton_zen3.json")["rows"]:
+        what = [row["cell"].replace("_", " "), str(row["units"]), str(row["steps"]), f"x{row['scale']}"]
+        passes = ["-" if row[f"{of}fell_back"] else str(row[f"{of}iterations"]) for of in ("", "adjoint_")]
+        times = [f"{number(row[f'{way}_ms'])} ms" for way in ("loop", "newton")]
+        rows.append([*what, f"{row['exponent']:.2f}", *passes, *times])
+    return table(["cell", "H", "T", "weights", "exponent", "forward", "adjoint", "loop", "Newton"], rows)
