@@ -1,0 +1,89 @@
+"""Which axes of a cell's params are its hidden units: those that are n times shorter in a cell of H/n units.
+
+A kernel `[D, 4H]` has four blocks of H columns. How many blocks there are shows in a cell of one more unit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from jaxrnn import check
+from jaxrnn.cell import RNNCell
+from jaxrnn.distributed.matrices import Gathered, Summed
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitAxes:
+    """How a leaf of the params depends on the units.
+
+    Attributes:
+      ndim: its rank.
+      rows, columns: whether its first and its last axis are units; of a vector the axis is its columns.
+      blocks: how many times the columns have all units.
+    """
+
+    ndim: int
+    rows: bool
+    columns: bool
+    blocks: int
+
+    def spec(self, axis: str) -> PartitionSpec:
+        whole = [None] * self.ndim
+        if self.columns:
+            return PartitionSpec(*whole[1:], axis)
+        return PartitionSpec(axis, *whole[1:]) if self.rows else PartitionSpec()
+
+    def regroup(self, array: jax.Array, outer: int, inner: int) -> jax.Array:
+        """Columns in `outer` groups of `inner` runs as `inner` groups of `outer` runs."""
+        if not self.columns or self.blocks == 1:
+            return array
+        runs = jnp.reshape(array, (*array.shape[:-1], outer, inner, -1))
+        return jnp.reshape(jnp.swapaxes(runs, -3, -2), array.shape)
+
+    def wrap(self, array: jax.Array, axis: str, devices: int) -> Any:
+        if not self.rows:
+            return array
+        return Gathered(array, axis, devices) if self.columns else Summed(array, axis)
+
+
+def unit_axes(cell: RNNCell, input_size: Any, devices: int) -> Any:
+    """A `UnitAxes` for every leaf of the params."""
+    shapes = lambda cell: jax.eval_shape(lambda: cell.init(jax.random.key(0), input_size))
+    whole, local, one_more = map(shapes, (cell, with_units(cell, lambda count: count // devices), one_more_unit(cell)))
+
+    def leaf(path, whole, local, one_more):
+        changed = [i for i, (a, b) in enumerate(zip(whole.shape, one_more.shape, strict=True)) if a != b]
+        fits = all(whole.shape[i] == devices * local.shape[i] for i in changed) and whole.ndim <= 2
+        check.unit_axes(cell, jax.tree_util.keystr(path), whole.shape, local.shape, fits or not changed)
+        last = whole.ndim - 1
+        blocks = one_more.shape[last] - whole.shape[last] if last in changed else 1
+        return UnitAxes(whole.ndim, rows=last == 1 and 0 in changed, columns=last in changed, blocks=blocks)
+
+    return jax.tree_util.tree_map_with_path(leaf, whole, local, one_more)
+
+
+def with_units(cell: Any, change: Callable[[int], int]) -> Any:
+    """The cell, and the cells inside it, with `change(num_units)` units."""
+
+    def changed(name, value):
+        if name == "num_units":
+            return change(value)
+        if isinstance(value, RNNCell):
+            return with_units(value, change)
+        if isinstance(value, (tuple, list)) and any(isinstance(part, RNNCell) for part in value):
+            return type(value)(with_units(part, change) for part in value)
+        return value
+
+    fields = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell) if field.init}
+    return dataclasses.replace(cell, **{name: changed(name, value) for name, value in fields.items()})
+
+
+def one_more_unit(cell: Any) -> Any:
+    """An axis of units is one that is longer here."""
+    return with_units(cell, lambda count: count + 1)
