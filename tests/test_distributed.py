@@ -1,6 +1,7 @@
 """Hidden units and layers over devices give what one device gives, with as few collectives as can be."""
 
 import functools
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,9 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
-from jaxrnn.distributed import HiddenUnits, pipelined_rnn, stack_layers, unstack_layers
+from jaxrnn.distributed import HiddenUnits, pipelined_rnn, split_evenly, stack_layers, unstack_layers
 from tests.collectives import collectives, operations_of_steps
-from tests.rows import fast_if
+from tests.rows import fast_if, problem
 
 B, T, D = 4, 7, 3
 INPUTS = jax.random.normal(jax.random.key(1), (B, T, D))
@@ -391,16 +392,12 @@ def test_moments_split_over_devices():
     params = cell.init(jax.random.key(0), D)
     rows, flags = over_rows(cell, 4, {}), {"sequence_length": LENGTHS}
 
-    def largest_axis(leaf):
-        axes = [axis for axis in sorted(range(leaf.ndim), key=lambda i: -leaf.shape[i]) if leaf.shape[axis] % 4 == 0]
-        return jax.NamedSharding(data, P(*[None] * axes[0], "data") if axes else P())
-
     def update(gradient, params, moments):
         _, (gradient, _) = gradient(params, INPUTS, flags)
         updates, moments = optimizer.update(gradient, moments, params)
         return optax.apply_updates(params, updates), moments
 
-    whole, places = jax.NamedSharding(data, P()), jax.tree.map(largest_axis, jax.eval_shape(optimizer.init, params))
+    whole, places = jax.NamedSharding(data, P()), split_evenly(jax.eval_shape(optimizer.init, params), data, "data")
     moments = jax.jit(optimizer.init, out_shardings=places)(params)
     split = jax.jit(functools.partial(update, rows), out_shardings=(whole, places))
     one = jax.jit(functools.partial(update, jax.value_and_grad(of_rows(cell, {}), (0, 1))))
@@ -411,3 +408,37 @@ def test_moments_split_over_devices():
     close((params, moments), want)
     on_one = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(moments))
     assert on_one <= 0.26 * sum(leaf.nbytes for leaf in jax.tree.leaves(moments))
+
+
+# ---- any cell, under `jax.jit` alone
+
+OTHERS = "layer_norm_lstm weight_norm_lstm conv_2d_lstm grid_blocks grid_rnn glstm ntm phased_lstm highway attention_cell"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS.split())
+def test_cells_that_units_do_not_fit(name):
+    """Their params are split over two devices, or three, wherever these divide an axis; the compiler sees to the rest."""
+    row = next(row for row in contrib_rows() if row.name == name)
+    single = lambda leaf: np.asarray(leaf, np.float32) if leaf.dtype == np.float64 else leaf
+    params, inputs, state = jax.tree.map(single, problem(row))
+    places = split_evenly(params, mesh(units=3 if name == "highway" else 2), "units")
+    assert not all(place.is_fully_replicated for place in jax.tree.leaves(places))
+
+    def loss(params, inputs, state):
+        outputs, state = jaxrnn.dynamic_rnn(row.cell, params, inputs, initial_state=state, chunk_size=3)
+        return sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves((outputs, state)))
+
+    gradient = jax.jit(jax.value_and_grad(loss))
+    close(gradient(jax.device_put(params, places), inputs, state), gradient(params, inputs, state))
+
+
+def contrib_rows():
+    return importlib.import_module("tests.contrib.families").ROWS
+
+
+def test_errors_of_placement():
+    with pytest.raises(ValueError, match=r"one of the mesh's axes \('units',\), got 'data'"):
+        split_evenly({}, mesh(units=2), "data")
+    with pytest.raises(TypeError, match="name of a mesh axis"):
+        split_evenly({}, mesh(units=2), 0)

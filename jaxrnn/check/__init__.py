@@ -88,6 +88,7 @@ from jaxrnn.check.distributed import (
     feeds_itself,
     inside_shard_map,
     layers_alike,
+    mesh_axis,
     number_of_devices,
     same_in_parts,
     stacked,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxrnn.check.basics import by_path, describe, name_of, rnn_cell
 from jaxrnn.check.cells import features, full_cell, hashable, runs_itself
 from jaxrnn.check.fields import at_least_one, finite, plain_number, positive
+from jaxrnn.check.linear import inputs_of_units
 
 
 def conv_ndims(cell: Any, count: Any) -> None:
@@ -54,13 +55,7 @@ def projected_to_units(cell: Any) -> None:
 
 def features_of_units(cell: Any, inputs: Any) -> int:
     """D, if it is num_units."""
-    size = features(cell, inputs)
-    if size != cell.num_units:
-        raise ValueError(
-            f"{name_of(cell)}: expected inputs of size num_units={cell.num_units}, got size {size}. Set "
-            f"num_in_proj={cell.num_units}, which projects them."
-        )
-    return size
+    return inputs_of_units(cell, features(cell, inputs), f"Set num_in_proj={cell.num_units}")
 
 
 def fused_cell(layer: Any) -> None:

@@ -14,13 +14,23 @@ from jax import lax
 
 from jaxrnn.check.basics import by_path, describe, name_of
 
-_INSTEAD = "Split the batch, or the layers (jaxrnn.distributed.pipelined_rnn)."
+_INSTEAD = (
+    "Split the batch, or the layers (pipelined_rnn); or place the params by jaxrnn.distributed.split_evenly, which is for any "
+    "cell and exchanges more."
+)
 
 
 def axis_name(axis: Any) -> str:
     if not isinstance(axis, str):
         raise TypeError(f'axis: expected the name of a mesh axis, such as "units", got {describe(axis)}.')
     return axis
+
+
+def mesh_axis(mesh: Any, axis: Any) -> int:
+    """The size of a mesh's axis."""
+    if axis_name(axis) not in mesh.shape:
+        raise ValueError(f"axis: expected one of the mesh's axes {tuple(mesh.shape)}, got {axis!r}.")
+    return mesh.shape[axis]
 
 
 def units(cell: Any, devices: int) -> None:

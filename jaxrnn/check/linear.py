@@ -27,12 +27,13 @@ def equal_heads(cell: Any, units: int, heads: int) -> None:
         )
 
 
-def inputs_of_units(cell: Any, size: int) -> int:
+def inputs_of_units(cell: Any, size: int, advice: str = "") -> int:
     """D, if it is num_units."""
     if size != cell.num_units:
+        advice = advice or f"Wrap the cell in an InputProjectionWrapper(cell, {cell.num_units})"
         raise ValueError(
-            f"{name_of(cell)}: expected inputs of size num_units={cell.num_units}, got size {size}. Wrap the cell in an "
-            f"InputProjectionWrapper(cell, {cell.num_units}), which projects them."
+            f"{name_of(cell)}: expected inputs of size num_units={cell.num_units}, got size {size}. {advice}, which projects "
+            "them."
         )
     return size
 

@@ -61,7 +61,7 @@ def pipelined_rnn(
       TypeError, ValueError: as `dynamic_rnn`; if the layers are not alike or not a multiple of the devices; and outside of a
         `jax.shard_map` over the axis.
 
-    Example: `tests/test_distributed.py` runs it over four devices; here there is one.
+    Example: on one device; on n of them the mesh has n.
 
       >>> import jax, jax.numpy as jnp, jaxrnn
       >>> from jax.sharding import AxisType, PartitionSpec as P

@@ -53,6 +53,9 @@ class Summed:
     def shape(self) -> tuple[int, int]:
         return self.matrix.shape[0], self.matrix.shape[1]
 
+    def __getitem__(self, part: Any) -> Summed:
+        return dataclasses.replace(self, matrix=self.matrix[part])
+
     def __rmatmul__(self, x: jax.Array) -> jax.Array:
         total = lax.psum(x @ self.matrix, self.axis)
         # A run's carry counts as another array on each device, be it equal; so the sum does too. `jax.vmap` has no such types.

@@ -24,14 +24,13 @@ class UnitAxes:
 
     Attributes:
       ndim: its rank.
-      rows, columns: whether its first and its last axis are units; of a vector the axis is its columns.
-      blocks: how many times the columns have all units.
+      rows, columns: how many times its first and its last axis have all units, 0 for never; the axis of a vector is its
+        columns.
     """
 
     ndim: int
-    rows: bool
-    columns: bool
-    blocks: int
+    rows: int
+    columns: int
 
     def spec(self, axis: str) -> PartitionSpec:
         whole = [None] * self.ndim
@@ -39,12 +38,15 @@ class UnitAxes:
             return PartitionSpec(*whole[1:], axis)
         return PartitionSpec(axis, *whole[1:]) if self.rows else PartitionSpec()
 
-    def regroup(self, array: jax.Array, outer: int, inner: int) -> jax.Array:
-        """Columns in `outer` groups of `inner` runs as `inner` groups of `outer` runs."""
-        if not self.columns or self.blocks == 1:
-            return array
-        runs = jnp.reshape(array, (*array.shape[:-1], outer, inner, -1))
-        return jnp.reshape(jnp.swapaxes(runs, -3, -2), array.shape)
+    def split(self, array: jax.Array, devices: int) -> jax.Array:
+        """A device's units side by side, along each axis of units."""
+        array = _regrouped(array, -1, self.columns, devices)
+        return _regrouped(array, 0, self.rows, devices)
+
+    def join(self, array: jax.Array, devices: int) -> jax.Array:
+        """The inverse."""
+        array = _regrouped(array, -1, devices, self.columns)
+        return _regrouped(array, 0, devices, self.rows)
 
     def wrap(self, array: jax.Array, axis: str, devices: int) -> Any:
         if not self.rows:
@@ -61,11 +63,19 @@ def unit_axes(cell: RNNCell, input_size: Any, devices: int) -> Any:
         changed = [i for i, (a, b) in enumerate(zip(whole.shape, one_more.shape, strict=True)) if a != b]
         fits = all(whole.shape[i] == devices * local.shape[i] for i in changed) and whole.ndim <= 2
         check.unit_axes(cell, jax.tree_util.keystr(path), whole.shape, local.shape, fits or not changed)
-        last = whole.ndim - 1
-        blocks = one_more.shape[last] - whole.shape[last] if last in changed else 1
-        return UnitAxes(whole.ndim, rows=last == 1 and 0 in changed, columns=last in changed, blocks=blocks)
+        blocks = [b - a for a, b in zip(whole.shape, one_more.shape, strict=True)]
+        return UnitAxes(whole.ndim, rows=blocks[0] if len(blocks) > 1 else 0, columns=blocks[-1] if blocks else 0)
 
     return jax.tree_util.tree_map_with_path(leaf, whole, local, one_more)
+
+
+def _regrouped(array: jax.Array, axis: int, outer: int, inner: int) -> jax.Array:
+    """An axis of `outer` groups of `inner` runs as `inner` groups of `outer` runs; as it is if there is no group."""
+    if 0 in (outer, inner):
+        return array
+    moved = jnp.moveaxis(array, axis, 0)
+    runs = jnp.reshape(moved, (outer, inner, -1, *moved.shape[1:]))
+    return jnp.moveaxis(jnp.reshape(jnp.swapaxes(runs, 0, 1), moved.shape), 0, axis)
 
 
 def with_units(cell: Any, change: Callable[[int], int]) -> Any:

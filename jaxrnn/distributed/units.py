@@ -95,11 +95,11 @@ class HiddenUnits:
 
     def split(self, params: Params) -> Any:
         """`params`, or a gradient, in the order of `specs`: a device's units side by side. The shapes stay."""
-        return jax.tree.map(lambda leaf, array: leaf.regroup(array, leaf.blocks, self.devices), self._leaves, params)
+        return jax.tree.map(lambda leaf, array: leaf.split(array, self.devices), self._leaves, params)
 
     def join(self, params: Params) -> Any:
         """The inverse of `split`: the params of `cell`, for a checkpoint or another number of devices."""
-        return jax.tree.map(lambda leaf, array: leaf.regroup(array, self.devices, leaf.blocks), self._leaves, params)
+        return jax.tree.map(lambda leaf, array: leaf.join(array, self.devices), self._leaves, params)
 
     def local(self, params: Params) -> Any:
         """The params of `local_cell`, from this device's part of what `split` returned; inside `jax.shard_map`."""

@@ -8,7 +8,7 @@ The derivative is one pair of functions, the forward and the backward pass of a 
 
     runners/loop.py
        |                                        |
-    inplace.py   "save" and "recompute":     scanned.py   policies, offload, "recursive", host memory, shards:
+    inplace.py   "save" and "recompute":     scanned.py   policies, offload, "recursive", host memory, explicit axes:
        |         into arrays in place           |         a scan of checkpointed chunks
     layout.py    tiles of rows, chunks       chunk.py     a chunk of any cell
        |         of steps (order.py: the        |

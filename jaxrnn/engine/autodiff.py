@@ -49,7 +49,7 @@ def with_backward(plain: Callable, forward: Callable, backward: Callable) -> Cal
             return live.leaves(backward(static, args, residuals, live, floats.fill(ct_floats, None)))
 
         dout = linear(tangent, transpose, (args, residuals), live.leaves(dargs), floats.leaves(out))
-        return out, with_float0(floats.fill(dout, None), out)
+        return out, _with_zeros(floats.fill(dout, None), out)
 
     run.defjvp(rule, symbolic_zeros=True)
     return run
@@ -68,7 +68,7 @@ def residuals_are_constant(plain: Callable, forward: Callable) -> Callable:
     def rule(static, primals, tangents):
         out, residuals = keeping(static, *primals)
         dout = tangent_of(functools.partial(plain, static), primals, tangents)
-        return (out, residuals), (with_float0(dout, out), zero_tangent(residuals))
+        return (out, residuals), (_with_zeros(dout, out), jax.tree.map(_zero_like, residuals))
 
     keeping.defjvp(rule, symbolic_zeros=True)
     return lambda static, args, keeps: keeping(static, args) if keeps else forward(static, args, False)
@@ -99,15 +99,22 @@ def without_float0(tangent: Tree) -> Tree:
 
 def with_float0(tangent: Tree, primal: Tree) -> Tree:
     """What JAX has for the tangent of integers in the place of None."""
+    return _filled(tangent, primal, lambda leaf: np.zeros(leaf.shape, float0))
+
+
+def _with_zeros(tangent: Tree, primal: Tree) -> Tree:
+    """What a rule may return in the place of None. In a `jax.shard_map` it has the primal's type, as no array of float0 has."""
+    return _filled(tangent, primal, _zero_like)
+
+
+def _filled(tangent, primal, zero):
     leaves, treedef = jax.tree.flatten(primal)
-    of_leaf = lambda d, leaf: np.zeros(leaf.shape, float0) if d is None else d
+    of_leaf = lambda d, leaf: zero(leaf) if d is None else d
     return treedef.unflatten([of_leaf(*each) for each in zip(treedef.flatten_up_to(tangent), leaves, strict=True)])
 
 
-def zero_tangent(primal: Tree) -> Tree:
-    """A tangent of zeros, as arrays."""
-    zeros = lambda leaf: jnp.zeros_like(leaf) if _is_float(leaf) else np.zeros(leaf.shape, float0)
-    return jax.tree.map(zeros, primal)
+def _zero_like(primal: jax.Array) -> SymbolicZero:
+    return SymbolicZero(jax.typeof(primal).to_tangent_aval())
 
 
 def add_tangents(a: Tree, b: Tree) -> Tree:

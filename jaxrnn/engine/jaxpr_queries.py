@@ -98,9 +98,12 @@ class Trace:
         return varying
 
 
+_EXCHANGES = "all_gather", "all_to_all", "pmax", "pmin", "ppermute", "psum", "ragged_all_to_all", "reduce_scatter"
+
+
 def _exchanges(jaxpr: Any) -> bool:
     inner = lambda eqn: (getattr(param, "jaxpr", param) for param in eqn.params.values())
-    exchanged = lambda eqn: any(name in eqn.primitive.name for name in ("all_gather", "psum", "permute"))
+    exchanged = lambda eqn: eqn.primitive.name.startswith(_EXCHANGES)
     return any(exchanged(eqn) or any(_exchanges(part) for part in inner(eqn) if hasattr(part, "eqns")) for eqn in jaxpr.eqns)
 
 

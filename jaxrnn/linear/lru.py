@@ -91,7 +91,7 @@ class LRUCell(Wrapper):
         }
 
     def after(self, params, inputs, outputs, key):
-        c_re, c_im = lax.split(params["output_kernel"], (self.num_units,) * 2, axis=0)
+        c_re, c_im = params["output_kernel"][: self.num_units], params["output_kernel"][self.num_units :]
         return outputs.re @ c_re - outputs.im @ c_im + inputs @ params["skip_kernel"]
 
 
